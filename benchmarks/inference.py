@@ -1,0 +1,268 @@
+"""Window and export beside nnU-Net's, one network, the same weights, CPU, in one run.
+
+    uv run --group bench python benchmarks/inference.py [--quick] [--data FOLDER]
+
+Cases: a BraTS case of 240 x 240 x 155 x 4 cropped to its brain, and a CT on a 1.5 mm grid with 30
+classes, both with four flips (mirror axes D and H) and half-overlapping Gaussian tiles. The images are
+BraTS2023 and ct in the folder named by MEDIMG_REAL_DATA (or --data); without it, made-up volumes of
+the same size. The network is nnU-Net's PlainConvUNet with 16 to 256 filters and random weights; the bias of
+the background is set so that 85 % of a tile is background, as in real masks (random logits of 30 classes
+nearly tie everywhere, and float16 sums, as nnU-Net keeps them, then decide the argmax by rounding).
+
+Both sides are float32 (nnU-Net sums tiles in float16, we in float32); then once more with bfloat16
+autocast on ours. Each window runs after nnU-Net's on the same case; the export gets the same logits
+on both sides and starts from nnU-Net's float16.
+
+Prediction, from one profiled tile of 128^3 (2 cores with AVX-512 and AMX): of nnU-Net's 3.3 s, 2.4 are
+convolutions reordering plain to blocked layout and back, 0.6 instance normalisation, 0.3 copies. With
+channels innermost throughout the convolutions take 1.2 s and the normalisation 0.5, so: window 0.6 x,
+bfloat16 0.25 x; export, with 1/30 s a class beside scikit-image's float64, below 0.1 x.
+Outcome: OUTCOME
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medimg.inference import MirrorTTA, SlidingWindowInferer, export_labels, paste
+
+BRATS_SHAPE = (155, 240, 240)
+CT_SHAPE = (112, 101, 122)  # at 3 mm
+CT_CLASSES = 30
+BRATS_CLASSES = 4
+FLIP_AXES = (0, 1)
+BACKGROUND = 0.85  # share of background voxels, as in organ and tumour masks
+
+
+def main() -> None:
+    """Measure and print; the last lines are the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="a corner of each case, for a rehearsal of minutes"
+    )
+    parser.add_argument("--data", type=Path, default=os.environ.get("MEDIMG_REAL_DATA"), help="real images")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    lines = []
+    image = brats_image(args.data)
+    image = image[:, :128, :136, :128] if args.quick else image
+    found, _ = compare_windows("BRATS", image, (128,) * 3, BRATS_CLASSES)
+    lines += found
+    image, source_shape = ct_image(args.data)
+    tile = 96 if args.quick else 160
+    image = image[:, :96, :96, :128] if args.quick else image
+    source_shape = (48, 48, 64) if args.quick else source_shape
+    found, (peer, ours) = compare_windows("CT", image, (tile,) * 3, CT_CLASSES)
+    lines += found
+    lines += compare_exports(peer, ours, source_shape)
+    print("\n".join(lines))
+
+
+def brats_image(root: Path | None) -> Tensor:
+    """The four modalities, z-scored within the brain, cropped to it, shape (4, D, H, W)."""
+    if root is None:
+        image = made_up((4, *BRATS_SHAPE))
+        image *= ball(BRATS_SHAPE, 0.62)
+    else:
+        files = sorted(Path(root, "BraTS2023", "BraTS-GLI-00001-000").glob("*.nii.gz"))
+        image = torch.stack([read(file) for file in files])
+    inside = (image != 0).any(0)
+    spans = [inside.any(dim=[a for a in range(3) if a != axis]).nonzero() for axis in range(3)]
+    d, h, w = (slice(int(span.min()), int(span.max()) + 1) for span in spans)
+    image, inside = image[:, d, h, w], inside[d, h, w]
+    for channel in image:
+        channel[inside] = (channel[inside] - channel[inside].mean()) / channel[inside].std()
+    return image
+
+
+def ct_image(root: Path | None) -> tuple[Tensor, tuple[int, ...]]:
+    """The CT resampled from 3 to 1.5 mm and normalised, shape (1, D, H, W), and its size at 3 mm."""
+    image = made_up((1, *CT_SHAPE))[0] * 300 if root is None else read(Path(root, "ct", "example_ct.nii.gz"))
+    fine = functional.interpolate(image[None, None], scale_factor=2.0, mode="trilinear")[0]
+    return (fine.clamp(-1000, 1000) + 300) / 500, tuple(image.shape)
+
+
+def read(file: Path) -> Tensor:
+    """A NIfTI file as float32 (D, H, W), D the last axis of the file."""
+    return torch.from_numpy(np.asarray(nib.load(file).dataobj, dtype=np.float32).T.copy())
+
+
+def made_up(shape: tuple[int, ...]) -> Tensor:
+    """Smooth noise with fine noise on top, shape (C, D, H, W)."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn((1, shape[0], 8, 8, 8), generator=generator)
+    smooth = functional.interpolate(coarse, shape[1:], mode="trilinear")[0]
+    return smooth + 0.2 * torch.randn(shape, generator=generator)
+
+
+def ball(shape: tuple[int, ...], radius: float) -> Tensor:
+    """A mask (D, H, W) of an ellipsoid that fills the given share of each axis."""
+    lines = [torch.linspace(-1, 1, size) for size in shape]
+    return (lines[0][:, None, None] ** 2 + lines[1][:, None] ** 2 + lines[2] ** 2) < radius**2
+
+
+def build_network(image: Tensor, tile: tuple[int, ...], classes: int) -> nn.Module:
+    """A PlainConvUNet with random weights, most voxels of this image background."""
+    torch.manual_seed(0)
+    network = PlainConvUNet(
+        input_channels=image.shape[0],
+        n_stages=5,
+        features_per_stage=[16, 32, 64, 128, 256],
+        conv_op=nn.Conv3d,
+        kernel_sizes=3,
+        strides=[1, 2, 2, 2, 2],
+        n_conv_per_stage=2,
+        num_classes=classes,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    ).eval()
+    favour_background(network, image, tile)
+    return network
+
+
+@torch.inference_mode()
+def favour_background(network: PlainConvUNet, image: Tensor, tile: tuple[int, ...]) -> None:
+    """Raise the bias of channel 0 until it wins BACKGROUND of the middle tile."""
+    starts = [max(0, (size - side) // 2) for size, side in zip(image.shape[1:], tile, strict=True)]
+    d, h, w = (slice(start, start + side) for start, side in zip(starts, tile, strict=True))
+    logits = network(image[None, :, d, h, w])[0]
+    lead = (logits[1:].amax(0) - logits[0]).flatten().sort().values
+    network.decoder.seg_layers[-1].bias[0] += lead[int(BACKGROUND * (len(lead) - 1))]
+
+
+def peer_predictor(network: nn.Module, tile: tuple[int, ...], classes: int) -> nnUNetPredictor:
+    """NnU-Net's predictor around the network, as its trainer sets it up for validation."""
+    configuration = {
+        "patch_size": list(tile),
+        "spacing": [1.5, 1.5, 1.5],
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": {
+            "is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None,
+        },
+        "architecture": {},
+    }  # fmt: skip
+    plans = PlansManager(
+        {
+            "configurations": {"3d_fullres": configuration},
+            "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2],
+        }
+    )
+    labels = {"background": 0} | {f"class {k}": k for k in range(1, classes)}
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.manual_initialization(
+        network, plans, plans.get_configuration("3d_fullres"), None, {"labels": labels}, "none", FLIP_AXES
+    )
+    return predictor
+
+
+def compare_windows(
+    name: str, image: Tensor, tile: tuple[int, ...], classes: int
+) -> tuple[list[str], tuple[Tensor, Tensor]]:
+    """Time the three windows on one case; the lines to print, and nnU-Net's and our logits."""
+    network = build_network(image, tile, classes)
+    predictor = peer_predictor(network, tile, classes)
+    inferer = MirrorTTA(SlidingWindowInferer(tile, sw_batch_size=1), axes=FLIP_AXES)
+    print(f"{name}: image {tuple(image.shape)}, tile {tile}, {classes} classes", flush=True)
+    with torch.inference_mode():
+        warm_up(network, image, tile)
+        peer, peer_seconds = timed(lambda: predictor.predict_sliding_window_return_logits(image))
+        ours, seconds = timed(lambda: inferer(image[None], network)[0])
+        report(f"{name} fp32", peer, ours, peer_seconds, seconds)
+        with torch.autocast("cpu", torch.bfloat16):
+            half, half_seconds = timed(lambda: inferer(image[None], network)[0])
+        report(f"{name} bf16", peer, half, peer_seconds, half_seconds)
+    return [
+        verdict(f"WINDOW_{name}", seconds, peer_seconds),
+        verdict(f"WINDOW_{name}_BF16", half_seconds, peer_seconds),
+    ], (peer, ours)
+
+
+def warm_up(network: nn.Module, image: Tensor, tile: tuple[int, ...]) -> None:
+    """One small tile, so that no side pays for the libraries' first call."""
+    small = image[None, :, :32, :32, :32]
+    network(small)
+    MirrorTTA(SlidingWindowInferer((32,) * 3), axes=())(small, network)
+
+
+def compare_exports(peer: Tensor, ours: Tensor, shape: tuple[int, ...]) -> list[str]:
+    """Time both exports of nnU-Net's logits (K, d, h, w) to the source's grid; the lines to print."""
+    predictor = peer_predictor(nn.Identity(), (1, 1, 1), peer.shape[0])
+    full = tuple(size + 10 for size in shape)
+    box = [[5, 5 + size] for size in shape]
+    properties = {
+        "spacing": [3.0, 3.0, 3.0],
+        "shape_before_cropping": full,
+        "shape_after_cropping_and_before_resampling": shape,
+        "bbox_used_for_cropping": box,
+    }
+
+    def export_peer() -> Any:
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            peer,
+            predictor.plans_manager,
+            predictor.configuration_manager,
+            predictor.label_manager,
+            properties,
+            num_threads_torch=torch.get_num_threads(),
+        )
+
+    def export_ours(logits: Tensor) -> Any:
+        return paste(export_labels(logits, shape), box, full)
+
+    theirs, peer_seconds = timed(export_peer)
+    labels, seconds = timed(lambda: export_ours(peer))
+    print(f"CT export of {tuple(peer.shape)} to {shape}: {equal(theirs, labels)} on the same logits")
+    print(f"CT from image to labels: {equal(theirs, export_ours(ours))}", flush=True)
+    return [verdict("EXPORT_CT", seconds, peer_seconds)]
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the seconds by the clock."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def report(name: str, peer: Tensor, ours: Tensor, peer_seconds: float, seconds: float) -> None:
+    """Print one comparison of windows."""
+    same = equal(peer.argmax(0).numpy(), ours.argmax(0).numpy())
+    apart = max(float((a - b.float()).abs().max()) for a, b in zip(ours, peer, strict=True))
+    spread = float(ours.std())
+    print(
+        f"{name}: {seconds:.1f} s against {peer_seconds:.1f} s; {same}; "
+        f"largest difference {apart:.4f} at a spread of {spread:.2f}",
+        flush=True,
+    )
+
+
+def equal(one: np.ndarray, other: np.ndarray) -> str:
+    """Share of voxels with the same label, in words."""
+    return f"equal argmax on {100 * np.mean(one == other):.3f} % of voxels"
+
+
+def verdict(name: str, seconds: float, peer_seconds: float) -> str:
+    """The line that the project's table asks for."""
+    return f"{name}: ours {seconds:.2f} s, nnU-Net {peer_seconds:.2f} s, ratio {seconds / peer_seconds:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""What happens around a run: safe checkpoints, orderly stops, checks, pictures and predictions on disk."""
+
+from medimg.callbacks.checkpoint_io import SafeCheckpointIO
+from medimg.callbacks.data_wait import DataWait
+from medimg.callbacks.finite_loss import FiniteLoss
+from medimg.callbacks.graceful_stop import GracefulStop
+from medimg.callbacks.prediction_writer import PredictionWriter
+from medimg.callbacks.sample_pictures import SamplePictures
+
+__all__ = ["DataWait", "FiniteLoss", "GracefulStop", "PredictionWriter", "SafeCheckpointIO", "SamplePictures"]

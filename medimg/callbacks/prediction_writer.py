@@ -1,0 +1,94 @@
+"""Predictions of test and predict on disk, one file a case."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, Trainer
+
+from medimg import keys
+from medimg.inference.export import export_probs
+from medimg.io.files import atomic_write, safe_name
+from medimg.io.nifti import write_mask
+from medimg.tasks import SegmentationTask
+
+
+class PredictionWriter(Callback):
+    """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
+
+    The files go into ``<run>/predict/`` or ``<run>/test/masks/``; beside them ``predictions.json`` names the
+    classes, the values they are written with and the checkpoint.
+
+    Args:
+        probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
+        folder: Write here instead of into the run's folder.
+    """
+
+    def __init__(self, probabilities: bool = False, folder: Path | None = None) -> None:
+        self.probabilities, self.folder = probabilities, folder
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: SegmentationTask,  # type: ignore[override]
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the cases of a scored batch."""
+        self._write(self._place(trainer, "test/masks"), pl_module, outputs, batch)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: SegmentationTask,  # type: ignore[override]
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the cases of a predicted batch."""
+        self._write(self._place(trainer, "predict"), pl_module, outputs, batch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Say how the files came about."""
+        self._describe(trainer, pl_module, self._place(trainer, "test/masks"))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Say how the files came about."""
+        self._describe(trainer, pl_module, self._place(trainer, "predict"))
+
+    def _place(self, trainer: Trainer, default: str) -> Path:
+        return self.folder or Path(trainer.log_dir or ".") / default
+
+    def _write(self, folder: Path, pl_module: SegmentationTask, outputs: Any, batch: dict[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, case_id in enumerate(batch[keys.CASE_ID]):
+            name = safe_name(case_id)
+            write_mask(folder / f"{name}.nii.gz", outputs["labels"][number], like=batch[keys.SOURCE][number])
+            if self.probabilities:
+                geometry = batch[keys.GEOMETRY][number]
+                cropped = export_probs(
+                    outputs["logits"][number], geometry.cropped_shape, activation=pl_module.head
+                )
+                probs = geometry.to_source(cropped)
+                if pl_module.head == "softmax":  # outside the crop all is background
+                    probs[0] = 1 - geometry.to_source(1 - cropped[0])
+                with atomic_write(folder / f"{name}.npz", durable=False) as temporary:
+                    np.savez_compressed(temporary, probs=probs)
+
+    def _describe(self, trainer: Trainer, pl_module: SegmentationTask, folder: Path) -> None:
+        if not trainer.is_global_zero or not folder.is_dir():
+            return
+        facts = {
+            "classes": list(pl_module.classes),
+            "head": pl_module.head,
+            "checkpoint": str(trainer.ckpt_path),
+            "split": getattr(getattr(trainer.datamodule, "split", None), "digest", None)  # type: ignore[attr-defined]
+            if folder.name == "masks"
+            else None,
+        }
+        with atomic_write(folder / "predictions.json") as temporary:
+            temporary.write_text(json.dumps(facts, indent=2))

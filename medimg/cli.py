@@ -1,0 +1,129 @@
+"""The command ``medimg``: send each verb to its file, and show a user's errors without a traceback.
+
+Only the standard library is imported here, because ``medimg --help`` and the file verbs answer before
+torch and lightning could even be loaded (10 to 20 s on a small machine).
+"""
+
+import difflib
+import importlib
+import sys
+from typing import Any
+
+from medimg import __version__
+from medimg.errors import ConfigError, MedimgError
+
+FILE_VERBS = {
+    "phantom": "make brain studies with known tumours, to try things out",
+    "audit": "check every case of a data set, and say what is wrong with which",
+    "plan": "derive a readable config from a data set and a memory budget",
+    "prepare": "turn a data set into the store that training reads",
+}
+RUN_VERBS = {
+    "fit": "train a model; prepares the data itself when that is still to do",
+    "validate": "run the validation cases through a trained model",
+    "test": "score a trained model on the original grid, each case once",
+    "predict": "write one prediction a case",
+}
+SCORE_VERBS = {"score": "compare predictions with references, by a competition's rules"}
+VERBS = FILE_VERBS | RUN_VERBS | SCORE_VERBS
+"""Every verb and what it does, in the order of the work."""
+
+INTERRUPTED = 130
+REFUSED = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: The words after ``medimg``; ``None`` takes those of this process.
+
+    Returns:
+        The exit status: 0 when all went well, 1 when a check failed, 2 when the input was refused,
+        130 when the user stopped it.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except MedimgError as fault:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {fault}\n")
+        return REFUSED
+    except SystemExit as leave:
+        # The parsers leave this way after --help and --print_config.
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write("stopped by the user\n")
+        return INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    verb, rest = (words[0], words[1:]) if words else ("--help", [])
+    if verb in {"--help", "-h", "help"}:
+        sys.stdout.write(_overview())
+        return 0
+    if verb == "--version":
+        sys.stdout.write(f"medimg {__version__}\n")
+        return 0
+    if verb in RUN_VERBS:
+        return _run(verb, rest)
+    if verb in VERBS:
+        return _file_verb(verb, rest)
+    raise ConfigError(_unknown_verb(verb))
+
+
+def _overview() -> str:
+    lines = [f"  {verb:<10}{text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: medimg VERB [options]",
+            "",
+            "verbs, in the order of the work:",
+            *lines,
+            "",
+            "medimg VERB --help   the options of a verb",
+            "medimg --version     the version",
+            "--debug              with any verb: the full traceback of an error",
+            "",
+        ]
+    )
+
+
+def _unknown_verb(verb: str) -> str:
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    if verb.startswith("-"):
+        return f"A verb comes first, not {verb!r}. Expected one of: {', '.join(VERBS)}."
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no verb {verb!r}.{hint} Expected one of: {', '.join(VERBS)}."
+
+
+def _run(verb: str, words: list[str]) -> int:
+    if "--help" in words or "-h" in words:
+        from medimg.commands.run_help import help_text
+
+        sys.stdout.write(help_text(verb))
+        return 0
+    from medimg.commands.run_words import check_configs, config_files
+    from medimg.commands.trust import set_policy, split_trusted
+
+    rest, trusted = split_trusted(words)
+    check_configs(config_files(rest))
+    set_policy(trusted)
+    # lightning is imported from here on.
+    module = importlib.import_module("medimg.commands.run")
+    status: int = module.run(verb, rest)
+    return status
+
+
+def _file_verb(verb: str, words: list[str]) -> int:
+    from medimg.commands.parser import FileVerbParser, call
+    from medimg.commands.trust import set_policy
+
+    set_policy([])
+    target: Any = getattr(importlib.import_module(f"medimg.commands.{verb}"), verb)
+    return call(FileVerbParser, target, words, prog=f"medimg {verb}")

@@ -1,0 +1,197 @@
+"""``medimg score``: compare a folder of predicted masks with their references."""
+
+import difflib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medimg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medimg.scoring.files import ScoreSettings
+    from medimg.scoring.table import Row
+
+_SUGGESTED_LABELS = "--labels kidney=1,tumour=2, or --labels organ=1+2,tumour=2 where classes overlap"
+
+
+def score(
+    pred: Path,
+    ref: Path,
+    *,
+    regions: str | None = None,
+    labels: str | None = None,
+    lesionwise: bool = False,
+    challenge: Literal["gli", "ssa", "ped", "men", "met"] = "gli",
+    out: Path | None = None,
+    empty: Literal["brats", "skip", "one"] = "brats",
+    nsd_tolerance_mm: float = 1.0,
+    hd95_definition: Literal["area", "max"] = "area",
+    ignore_label: int | None = None,
+    other_labels: bool = False,
+    workers: int = 1,
+    scheduler: str | None = None,
+) -> int:
+    """Compare predicted masks with references: Dice, HD95 and NSD of each class, on the original grid.
+
+    Args:
+        pred: A NIfTI mask, or a folder of masks named by their case.
+        ref: The reference mask, or a folder of them; names may end in -seg or _seg, as those of BraTS do.
+        regions: Score regions of a challenge: brats2018 to brats2023, brats2024-gli, brats2024-ped or
+            decathlon-brats.
+        labels: Score these label values instead, such as anterior=1,posterior=2; 1+2 joins two values.
+        lesionwise: Also score each lesion on its own, as BraTS does from 2023 on.
+        challenge: Whose lesion-wise rule: glioma, sub-Saharan Africa and paediatric dilate by 3 steps,
+            meningioma and metastases by 1; lesions count above 50 mm3, metastases above 2.
+        out: Folder for per_case.csv and summary.json.
+        empty: What an empty mask scores: brats (both empty Dice 1 and HD95 0, one empty 0 and 373.13 mm, or
+            374 from 2023 on), one (the same with the volume's diagonal in mm), skip (cases with an empty
+            reference are left out and counted).
+        nsd_tolerance_mm: Distance between surfaces, in mm, that counts as agreement.
+        hd95_definition: area weighs each piece of surface by its area, as BraTS does; max counts boundary
+            voxels, as MONAI does.
+        ignore_label: Voxels of the reference with this value are not scored.
+        other_labels: Count label values outside the set as background instead of refusing them.
+        workers: Processes that score cases side by side.
+        scheduler: Address of a Dask scheduler to send the cases to, such as tcp://host:port.
+
+    Returns:
+        The exit status, 0.
+    """
+    # Imported here so that the help answers at once.
+    from medimg.datasets.brats import patient_id_of
+    from medimg.parallel import map_cases, raise_failures
+    from medimg.scoring.files import ScoreSettings, score_pair
+    from medimg.scoring.lesionwise import LESION_RULES
+    from medimg.scoring.pairs import find_pairs
+    from medimg.scoring.table import format_table, summarise
+
+    if not 0 <= nsd_tolerance_mm < math.inf:
+        raise ConfigError(
+            f"--nsd_tolerance_mm: expected millimetres of at least 0, found {nsd_tolerance_mm}."
+        )
+    classes = _classes(regions, labels)
+    settings = ScoreSettings(
+        classes=classes,
+        labels=None if other_labels else frozenset(value for values in classes.values() for value in values),
+        empty=empty,
+        nsd_tolerance_mm=nsd_tolerance_mm,
+        hd95_definition=hd95_definition,
+        brats_worst_mm=_worst_mm(regions),
+        ignore_label=ignore_label,
+        lesion_rule=LESION_RULES[challenge] if lesionwise else None,
+    )
+    pairs = find_pairs(pred, ref, patient_id_of=patient_id_of)
+    names = [pair.case_id for pair in pairs]
+    outcomes = map_cases(
+        partial(score_pair, settings=settings), pairs, names=names, workers=workers, scheduler=scheduler
+    )
+    cases = raise_failures(outcomes)
+    for case in cases:
+        if case.warning is not None:
+            sys.stderr.write(f"warning: {case.warning}\n")
+    rows = [case.row for case in cases]
+    title = f"{pred} against {ref}, {regions or labels}"
+    print(format_table(summarise(rows), title))
+    print(_rules_line(settings))
+    if out is not None:
+        _write(out, rows, title, settings)
+    print(_next_step(rows, out))
+    return 0
+
+
+def _classes(regions: str | None, labels: str | None) -> dict[str, tuple[int, ...]]:
+    """Label values of each class, from one of the two options."""
+    from medimg.scoring.regions import BRATS_REGIONS
+
+    if (regions is None) == (labels is None):
+        raise ConfigError(
+            "say what to score, by one of two options: --regions brats2023 for the regions of a challenge "
+            f"({', '.join(BRATS_REGIONS)}), or {_SUGGESTED_LABELS}."
+        )
+    if labels is not None:
+        return parse_labels(labels)
+    if regions is None or regions not in BRATS_REGIONS:
+        near = difflib.get_close_matches(str(regions).lower(), BRATS_REGIONS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"--regions {regions}: expected one of {', '.join(BRATS_REGIONS)}.{hint}")
+    return dict(BRATS_REGIONS[regions])
+
+
+def parse_labels(text: str) -> dict[str, tuple[int, ...]]:
+    """Read classes as they are given on the command line.
+
+    Args:
+        text: ``name=value`` with commas between; a value alone is its own name, ``+`` joins values.
+
+    Returns:
+        Label values of each class.
+
+    Raises:
+        ConfigError: If a part cannot be read, or a name stands twice.
+
+    Example:
+        >>> parse_labels("anterior=1,whole=1+2,3")
+        {'anterior': (1,), 'whole': (1, 2), '3': (3,)}
+    """
+    classes: dict[str, tuple[int, ...]] = {}
+    for part in text.split(","):
+        name, separator, values = part.strip().partition("=")
+        try:
+            numbers = tuple(int(value) for value in (values if separator else name).split("+"))
+        except ValueError:
+            numbers = ()
+        if not name or name in classes or not numbers or min(numbers) < 1:
+            raise ConfigError(f"--labels: cannot read {part!r} in {text!r}. Expected {_SUGGESTED_LABELS}.")
+        classes[name] = numbers
+    return classes
+
+
+def _worst_mm(regions: str | None) -> float:
+    """HD95 of a region that only one side holds: the challenge rounded it up in 2023."""
+    from medimg.scoring.empty import BRATS_2023_WORST_MM, BRATS_WORST_MM
+
+    from_2023 = regions is not None and regions.startswith(("brats2023", "brats2024"))
+    return BRATS_2023_WORST_MM if from_2023 else BRATS_WORST_MM
+
+
+def _rules_line(settings: "ScoreSettings") -> str:
+    form = "area-weighted" if settings.hd95_definition == "area" else "maximum of directed percentiles"
+    return f"\nempty masks: rule {settings.empty}; HD95: {form}; NSD at {settings.nsd_tolerance_mm:g} mm"
+
+
+def _write(out: Path, rows: Sequence["Row"], title: str, settings: "ScoreSettings") -> None:
+    from medimg.scoring.table import read_per_case, summarise, write_per_case, write_summary
+
+    write_per_case(out / "per_case.csv", rows)
+    # The summary is made from the file, so that the two can never disagree.
+    summary = summarise(read_per_case(out / "per_case.csv"))
+    write_summary(out / "summary.json", summary, title=title, settings=_plain(settings))
+    print(f"wrote {out / 'per_case.csv'} and {out / 'summary.json'}")
+
+
+def _plain(settings: "ScoreSettings") -> Mapping[str, Any]:
+    from dataclasses import asdict
+
+    values = asdict(settings)
+    return {**values, "labels": None if settings.labels is None else sorted(settings.labels)}
+
+
+def _next_step(rows: Sequence["Row"], out: Path | None) -> str:
+    """What the user does with this result."""
+    if out is None:
+        return "next: keep the rows of all cases by adding --out FOLDER"
+    by_dice = {str(row["case_id"]): _mean_dice(row) for row in rows}
+    defined = {case: value for case, value in by_dice.items() if not math.isnan(value)}
+    if not defined:
+        return f"next: no case has a Dice to rank; see {out / 'per_case.csv'}"
+    worst = min(defined, key=lambda case: defined[case])
+    return f"next: look at the case with the lowest mean Dice first: {worst} ({defined[worst]:.4f})"
+
+
+def _mean_dice(row: "Row") -> float:
+    values = [float(value) for key, value in row.items() if key.startswith("dice_")]
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan

@@ -1,0 +1,1 @@
+"""The only room that opens and writes medical image files."""

@@ -1,0 +1,1 @@
+"""From raw files to what training reads: audit, plan, splits, prepared cases."""

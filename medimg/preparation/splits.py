@@ -1,0 +1,140 @@
+"""Who trains and who validates: folds that keep each patient on one side."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medimg.errors import DataError
+from medimg.records import DatasetIndex, Record
+
+# nnU-Net's seed: where every case is a patient of its own, the folds are those of its default split.
+SPLIT_SEED = 12345
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Case ids on each side of one fold.
+
+    Attributes:
+        train: Cases that the weights are fitted to.
+        val: Cases that epochs and settings are chosen on.
+        leaky: Patients that stand on both sides; empty unless a split file asked for it by case.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    leaky: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Short hash of both sides, to tell results of different splits apart."""
+        return hashlib.sha256(json.dumps([self.train, self.val]).encode()).hexdigest()[:12]
+
+
+def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
+    """Shuffle the patients with a fixed seed and deal them into folds of nearly equal size.
+
+    Args:
+        records: Labelled cases.
+        num_folds: Number of folds F.
+
+    Returns:
+        F splits; every case stands in the validation side of exactly one.
+
+    Raises:
+        DataError: If there are fewer patients than folds.
+
+    Example:
+        >>> cases = [Record(f"c{i}", f"p{i // 2}", ()) for i in range(4)]
+        >>> [split.val for split in patient_folds(cases, 2)]
+        [('c2', 'c3'), ('c0', 'c1')]
+    """
+    patients = sorted({record.patient_id for record in records})
+    if len(patients) < num_folds:
+        raise DataError(
+            f"{num_folds} folds need at least {num_folds} patients, found {len(patients)}: "
+            f"{', '.join(patients[:5])}. Set num_folds lower, or, to split one patient's cases "
+            "knowingly, name a split file (data.init_args.split.file) and set data.init_args.split.allow_leaky to true."
+        )
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(patients))
+    splits = []
+    for part in np.array_split(order, num_folds):
+        held = {patients[i] for i in part}
+        train = sorted(record.case_id for record in records if record.patient_id not in held)
+        val = sorted(record.case_id for record in records if record.patient_id in held)
+        splits.append(Split(tuple(train), tuple(val)))
+    return splits
+
+
+def read_split_file(path: Path) -> list[Split]:
+    """Read ``[{"train": [ids], "val": [ids]}, ...]``, the form of nnU-Net's ``splits_final.json``.
+
+    Raises:
+        DataError: If the file is missing or has another form.
+    """
+    try:
+        folds = json.loads(path.read_text())
+        return [Split(tuple(sorted(fold["train"])), tuple(sorted(fold["val"]))) for fold in folds]
+    except FileNotFoundError:
+        raise DataError(f"no split file at {path}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f'{path}: expected a JSON list of {{"train": [case ids], "val": [case ids]}}, found {error!r}'
+        ) from error
+
+
+def choose_split(
+    index: DatasetIndex,
+    *,
+    fold: int,
+    num_folds: int,
+    split_file: Path | None = None,
+    allow_leaky: bool = False,
+) -> Split:
+    """The split of one fold: from a file, else as published, else dealt by patient.
+
+    Args:
+        index: The data set.
+        fold: Fold whose cases validate, from 0.
+        num_folds: Folds to deal where neither a file nor the data set names them.
+        split_file: JSON list of folds.
+        allow_leaky: Accept a split that puts one patient on both sides; the run is marked.
+
+    Raises:
+        DataError: If the fold does not exist, names unknown cases, repeats a case on both sides,
+            or splits a patient without ``allow_leaky``.
+    """
+    if split_file is not None:
+        splits = read_split_file(split_file)
+    elif index.folds:
+        splits = [Split(train, val) for train, val in index.folds]
+    else:
+        splits = patient_folds(index.records, num_folds)
+    if not 0 <= fold < len(splits):
+        raise DataError(f"fold {fold} does not exist: expected 0 to {len(splits) - 1}")
+    return _checked(splits[fold], index, allow_leaky)
+
+
+def _checked(split: Split, index: DatasetIndex, allow_leaky: bool) -> Split:
+    patient_of = {record.case_id: record.patient_id for record in index.records}
+    unknown = sorted({*split.train, *split.val} - patient_of.keys())
+    if unknown:
+        raise DataError(
+            f"the split names {len(unknown)} cases that {index.root} has no mask for, such as {unknown[0]!r}"
+        )
+    both = sorted(set(split.train) & set(split.val))
+    if both:
+        raise DataError(f"the split puts {len(both)} cases into both train and val, such as {both[0]!r}")
+    if not split.train or not split.val:
+        raise DataError("the split leaves train or val empty")
+    leaky = {patient_of[case] for case in split.train} & {patient_of[case] for case in split.val}
+    if leaky and not allow_leaky:
+        raise DataError(
+            f"the split puts {len(leaky)} patients on both sides, such as {min(leaky)!r}: scores would be "
+            "too good. Split by patient, or set data.init_args.split.allow_leaky to true to have the run marked."
+        )
+    return Split(split.train, split.val, tuple(sorted(leaky)))

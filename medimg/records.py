@@ -1,0 +1,83 @@
+"""What a data set's reader says of its cases, before any image is opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One case: where its files are and whom it belongs to.
+
+    Attributes:
+        case_id: Unique within the data set; names the files a run writes for this case.
+        patient_id: Cases of one patient never stand on both sides of a split.
+        images: One file a channel, in the data set's channel order, or one 4D file with all of them.
+        mask: The label map, or ``None`` for a case without one.
+    """
+
+    case_id: str
+    patient_id: str
+    images: tuple[Path, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScheme:
+    """What a network's output channels mean in the label maps of one data set.
+
+    Attributes:
+        values: Label values of each class or region; values may stand in several regions.
+        written: Label value with which each one is written into a label map, in writing order:
+            a later one overwrites an earlier one.
+        ignore: Value of voxels that take no part in training or scores.
+    """
+
+    values: Mapping[str, tuple[int, ...]]
+    written: Mapping[str, int]
+    ignore: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Classes or regions in the order of the network's channels."""
+        return tuple(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetIndex:
+    """All cases of a data set on disk and what its masks and channels mean.
+
+    Attributes:
+        name: Short name, used for folders.
+        root: Folder that holds every file of the data set.
+        channels: Name of each image channel, in order; ``"CT"`` marks Hounsfield units.
+        labels: Value in the mask of each class, the background left out.
+        records: Labelled cases, sorted by id.
+        unlabelled: Cases without a mask, sorted by id.
+        regions: Label values of each region, when the data set is judged by regions that overlap.
+        region_labels: Label value with which each region is written, in writing order.
+        ignore_label: Value of voxels that take no part in training or scores.
+        folds: Published splits as (training ids, validation ids); empty if there are none.
+        channel_order: Position in the files of each of ``channels``; empty: as in the files.
+    """
+
+    name: str
+    root: Path
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    records: tuple[Record, ...]
+    unlabelled: tuple[Record, ...] = ()
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    region_labels: Mapping[str, int] = field(default_factory=dict)
+    ignore_label: int | None = None
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    channel_order: tuple[int, ...] = ()
+
+    def label_scheme(self) -> LabelScheme:
+        """Every class on its own, as a softmax head sees them."""
+        values = {name: (value,) for name, value in self.labels.items()}
+        return LabelScheme(values, dict(self.labels), self.ignore_label)
+
+    def region_scheme(self) -> LabelScheme:
+        """The overlapping regions, as a head of one sigmoid a region sees them."""
+        return LabelScheme(dict(self.regions), dict(self.region_labels), self.ignore_label)

@@ -1,0 +1,1 @@
+"""Numbers defined once, in numpy: overlap, surface distances, lesion-wise scores, intervals and tables."""

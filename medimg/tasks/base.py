@@ -1,0 +1,66 @@
+"""What every task shares: optimizer, schedule, memory format and compilation."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from medimg.tasks.schedules import Schedule
+
+
+class BaseTask(LightningModule):
+    """A network with its optimizer and schedule; subclasses add the steps.
+
+    Args:
+        network: The network, built.
+        optimizer: Takes the parameters.
+        scheduler: A :class:`Schedule`, which spans the run, or a scheduler of torch, stepped once an epoch.
+        channels_last: Lay out weights and images with channels last, which convolutions on GPUs prefer.
+        compile: Compile the network with torch.compile.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: OptimizerCallable,
+        scheduler: Schedule | LRSchedulerCallable | None,
+        channels_last: bool,
+        compile: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optimizer, self.scheduler, self.channels_last = optimizer, scheduler, channels_last
+        if channels_last:
+            for parameter in network.parameters():
+                if parameter.ndim in (4, 5):
+                    parameter.data = parameter.data.contiguous(memory_format=_channels_last(parameter))
+        if compile:
+            # In place, so that the names in a checkpoint stay those of the plain network.
+            network.compile()
+
+    def as_input(self, image: Tensor) -> Tensor:
+        """Lay out an image as the network wants it."""
+        return image.contiguous(memory_format=_channels_last(image)) if self.channels_last else image
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over all trainable parameters, and its schedule."""
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.scheduler is None:
+            return optimizer
+        if isinstance(self.scheduler, Schedule):
+            steps = int(self.trainer.estimated_stepping_batches)
+            config: dict[str, Any] = {"scheduler": self.scheduler.build(optimizer, steps), "interval": "step"}
+        else:
+            scheduler = self.scheduler(optimizer)
+            config = {"scheduler": scheduler, "interval": "epoch"}
+            if isinstance(scheduler, ReduceLROnPlateau):
+                config["monitor"] = scheduler.monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
+
+
+def _channels_last(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last_3d if tensor.ndim == 5 else torch.channels_last

@@ -1,0 +1,357 @@
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from medimg import runs
+from medimg.cli import main
+
+OVERLAYS = Path(__file__).parents[2] / "configs" / "overlays"
+
+
+def epochs_in(path: Path) -> list[int]:
+    with path.open(newline="") as file:
+        return sorted({int(row["epoch"]) for row in csv.DictReader(file)})
+
+
+def error_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def test_fit_test_predict_and_resume_share_one_folder(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit")) == 0
+    run = tiny.run_folder()
+    shown = capsys.readouterr()
+    assert "run folder: lightning_logs/tiny/version_0" in shown.out
+    assert "medimg test --config lightning_logs/tiny/version_0/config.yaml --ckpt_path best" in shown.out
+    assert "tensorboard --logdir lightning_logs/tiny/version_0" in shown.out
+    assert not [line for line in shown.err.splitlines() if "arn" in line or "Tip" in line], shown.err
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "checkpoints", "metrics.csv"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["experiment"] == "tiny"
+    assert settings["seed_everything"] == 0
+    assert settings["ckpt_path"] is None
+    assert settings["trainer"]["use_distributed_sampler"] is False
+    before = (run / "config.yaml").read_bytes(), (run / "metrics.csv").read_bytes()
+
+    for verb in ("validate", "test", "predict"):
+        assert main(tiny.words(verb, config=run / "config.yaml")) == 0
+        assert "taking the best checkpoint of lightning_logs/tiny/version_0" in capsys.readouterr().out
+        assert (run / verb / "config.yaml").is_file()
+    assert ((run / "config.yaml").read_bytes(), (run / "metrics.csv").read_bytes()) == before
+
+    words = tiny.words("fit", "--ckpt_path", "last", "--trainer.max_epochs", "3", config=run / "config.yaml")
+    assert main(words) == 0
+    assert (run / "config.yaml").read_bytes() == before[0]
+    assert yaml.safe_load((run / "resumed_0.yaml").read_text())["trainer"]["max_epochs"] == 3
+    assert epochs_in(run / "metrics.csv") == [0, 1, 2]
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert (last["global_step"], best["global_step"]) == (6, 2)  # val/dice falls from epoch to epoch
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+
+    assert main(tiny.words("fit", config=run / "config.yaml")) == 0  # the same settings, another run
+    assert tiny.run_folder(1).is_dir()
+
+
+def test_a_moved_run_keeps_its_best_score_when_resumed(tiny) -> None:
+    assert main(tiny.words("fit")) == 0
+    moved = tiny.folder / "elsewhere" / "tiny" / "version_0"
+    moved.parent.mkdir(parents=True)
+    shutil.move(tiny.run_folder(), moved)
+    words = tiny.words(
+        "fit", "--ckpt_path", "last", "--trainer.max_epochs", "2", config=moved / "config.yaml"
+    )
+    assert main(words) == 0
+    # The second epoch is worse: the best checkpoint is still that of the first.
+    assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
+    assert {path.name for path in (moved / "checkpoints").glob("best*")} == {"best.ckpt"}
+    assert not tiny.run_folder().exists()
+
+
+def test_test_scores_the_trained_weights(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(tiny.words("fit", "--trainer.max_epochs", "2")) == 0
+    run = tiny.run_folder()
+    seen = {}
+    plain = Trainer.test
+
+    def watch(self, *args, **kwargs):
+        result = plain(self, *args, **kwargs)
+        seen["norm"] = self.callback_metrics["test/norm"].item()
+        seen["weights_only"] = kwargs["weights_only"]
+        return result
+
+    monkeypatch.setattr(Trainer, "test", watch)
+    for which in ("best", "last"):
+        assert main(tiny.words("test", "--ckpt_path", which, config=run / "config.yaml")) == 0
+        stored = torch.load(run / "checkpoints" / f"{which}.ckpt", weights_only=True)
+        assert seen["norm"] == pytest.approx(stored["state_dict"]["network.weight"].norm().item(), rel=1e-6)
+        assert seen["weights_only"] is True
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+@pytest.mark.parametrize("which", [None, "best", "last", "nothing.ckpt"])
+def test_without_the_checkpoint_nothing_is_scored(
+    tiny, verb: str, which: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tiny.run_folder(4)
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text("{}")
+    assert main(tiny.words(verb, *(["--ckpt_path", which] if which else []))) == 2
+    lines = error_lines(capsys)
+    assert "lightning_logs/tiny/version_4" in " ".join(lines)  # the newest run
+    assert len(lines) < 10
+    assert [path.name for path in run.parent.iterdir()] == ["version_4"]
+
+
+def test_a_run_without_best_refuses(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit")) == 0
+    run = tiny.run_folder()
+    (run / "checkpoints" / "best.ckpt").unlink()
+    capsys.readouterr()
+    assert main(tiny.words("test", config=run / "config.yaml")) == 2
+    assert "best.ckpt: the run has last.ckpt" in " ".join(error_lines(capsys))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit")) == 0
+    capsys.readouterr()
+    words = tiny.words("test", "--model.network.out_features", "3", config=tiny.run_folder() / "config.yaml")
+    assert main(words) == 2
+    lines = error_lines(capsys)
+    assert "made by another configuration" in " ".join(lines)
+    assert "torch.Size([2, 32])" in " ".join(lines)
+
+
+def test_a_path_of_another_run_starts_a_new_folder(tiny) -> None:
+    assert main(tiny.words("fit")) == 0
+    path = tiny.run_folder() / "checkpoints" / "best.ckpt"
+    assert main(tiny.words("test", "--ckpt_path", str(path))) == 0
+    assert (tiny.run_folder(1) / "config.yaml").is_file()
+    assert not (tiny.run_folder() / "test").exists()
+
+
+def test_a_malicious_checkpoint_is_refused_before_anything_runs(
+    tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = tiny.folder / "planted"
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {planted}",)
+
+    path = tiny.folder / "evil.ckpt"
+    torch.save({"state_dict": {}, "callbacks": Evil()}, path)
+    assert main(tiny.words("test", "--ckpt_path", str(path))) == 2
+    assert not planted.exists()
+    torch.save({"state_dict": {}, "hyper_parameters": {"_instantiator": "os.system"}}, path)
+    assert main(tiny.words("fit", "--ckpt_path", str(path))) == 2
+    assert "_instantiator" in " ".join(error_lines(capsys))
+    assert not (tiny.folder / "lightning_logs").exists()
+
+
+def test_a_truncated_last_checkpoint_falls_back_and_says_so(
+    tiny, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(tiny.words("fit", "--trainer.max_epochs", "2")) == 0
+    run = tiny.run_folder()
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-200])
+    words = tiny.words("fit", "--ckpt_path", "last", "--trainer.max_epochs", "3", config=run / "config.yaml")
+    assert main(words) == 0
+    assert "Going on from the checkpoint before it" in caplog.text
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+    best = run / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:-200])
+    capsys.readouterr()
+    assert main(tiny.words("test", "--ckpt_path", "best", config=run / "config.yaml")) == 2
+    assert "Beside it stand: last" in " ".join(error_lines(capsys))
+
+
+def test_an_unusable_run_folder_fails_before_anything_is_built(
+    tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(runs.tempfile, "mkstemp", refuse)
+    assert main(tiny.words("fit", "--model.fail_at", "0")) == 2
+    assert "Read-only file system" in " ".join(error_lines(capsys))
+
+
+def test_a_run_that_cannot_be_built_leaves_no_folder(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit", "--model.network.out_features=-1")) == 2
+    lines = error_lines(capsys)
+    assert "cannot be built" in lines[0]
+    assert len(lines) < 10
+    assert not tiny.run_folder().parent.exists()
+
+
+def test_a_late_refusal_of_an_optimizer_is_no_traceback(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit", "--model.optimizer.lr=-1")) == 2
+    assert "Invalid learning rate: -1.0" in " ".join(error_lines(capsys))
+
+
+def test_a_fault_of_the_code_keeps_its_traceback(tiny) -> None:
+    with pytest.raises(RuntimeError, match="the machine broke down"):
+        main(tiny.words("fit", "--model.fail_at", "0"))
+    assert "MEDIMG_RUN_VERSION" not in os.environ
+
+
+def test_a_metric_that_is_never_logged_is_a_short_error(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.config.write_text(tiny.config.read_text().replace("val/dice", "val/dcie"))
+    assert main(tiny.words("fit")) == 2
+    lines = error_lines(capsys)
+    assert "val/dcie" in " ".join(lines)
+    assert len(lines) < 10
+
+
+def test_without_a_checkpoint_callback_the_last_weights_are_kept(tiny) -> None:
+    text = tiny.config.read_text()
+    tiny.config.write_text(text[: text.index("  callbacks:")])
+    assert main(tiny.words("fit")) == 0
+    assert [path.name for path in (tiny.run_folder() / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_names_of_folders_come_from_the_options(tiny) -> None:
+    assert main(tiny.words("fit", "--experiment", "other", "--logs", "runs")) == 0
+    run = tiny.folder / "runs" / "other" / "version_0"
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    # The run's own config brings both names along, wherever it is called from.
+    assert main(tiny.words("test", config=run / "config.yaml")) == 0
+    assert main(tiny.words("fit", config=run / "config.yaml")) == 0
+    assert (run.parent / "version_1").is_dir()
+    assert not (tiny.folder / "lightning_logs").exists()
+
+
+def test_loggers_of_the_config_come_after_the_runs_own(tiny) -> None:
+    text = tiny.config.read_text()
+    tiny.config.write_text(text + "  logger:\n    class_path: CSVLogger\n    init_args: {save_dir: extra}\n")
+    assert main(tiny.words("fit")) == 0
+    assert (tiny.run_folder() / "metrics.csv").is_file()
+    assert list(tiny.folder.glob("extra/**/metrics.csv"))
+    tiny.config.write_text(text + "  logger: false\n")
+    assert main(tiny.words("fit")) == 0
+    assert {path.name for path in tiny.run_folder(1).iterdir()} == {"checkpoints", "config.yaml"}
+
+
+def test_overlays_are_laid_over_the_config(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = tiny.folder / "overlay.yaml"
+    overlay.write_text(
+        "trainer: {max_epochs: 7}\n"
+        "model: {init_args: {optimizer: {init_args: {momentum: 0.9}}, kind: multiclass}}\n"
+    )
+    assert main(tiny.words("fit", "--config", str(overlay), "--print_config")) == 0
+    settings = yaml.safe_load(capsys.readouterr().out)
+    arguments = settings["model"]["init_args"]
+    assert settings["trainer"]["max_epochs"] == 7
+    assert arguments["kind"] == "multiclass"
+    assert arguments["network"]["init_args"]["in_features"] == 32
+    assert (arguments["optimizer"]["init_args"]["lr"], arguments["optimizer"]["init_args"]["momentum"]) == (
+        0.01,
+        0.9,
+    )
+    assert not (tiny.folder / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("name", ["cpu", "ddp", "slurm"])
+def test_the_overlays_fit_any_config(tiny, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit", "--config", str(OVERLAYS / f"{name}.yaml"), "--print_config")) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    asked = yaml.safe_load((OVERLAYS / f"{name}.yaml").read_text())["trainer"]
+    assert {key: shown[key] for key in asked} == asked
+
+
+def test_automatic_precision_runs(tiny) -> None:
+    assert main(tiny.words("fit", "--config", str(OVERLAYS / "cpu.yaml"))) == 0
+    assert (tiny.run_folder() / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_print_config_without_a_config_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--print_config"]) == 0
+    settings = yaml.safe_load(capsys.readouterr().out)
+    assert {"trainer", "model", "data", "experiment", "logs", "seed_everything"} <= set(settings)
+
+
+def test_the_sampler_of_lightning_is_refused(tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny.words("fit", "--trainer.use_distributed_sampler=true")) == 2
+    assert "must stay false" in error_lines(capsys)[0]
+
+
+def test_environment_variables_change_nothing(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER__MAX_EPOCHS", "5")
+    monkeypatch.setenv("MEDIMG_TRAINER__MAX_EPOCHS", "5")
+    assert main(tiny.words("fit")) == 0
+    assert epochs_in(tiny.run_folder() / "metrics.csv") == [0]
+
+
+def test_the_callback_for_checkpoints_writes_into_the_run_by_default(
+    tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+    plain = Trainer.fit
+
+    def watch(self, *args, **kwargs):
+        folders.extend(c.dirpath for c in self.callbacks if isinstance(c, ModelCheckpoint))
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "fit", watch)
+    assert main(tiny.words("fit")) == 0
+    assert folders == [str(tiny.run_folder() / "checkpoints")]
+
+
+def launch(tiny, *command: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(tiny.source), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=tiny.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["-m", "medimg"], ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "medimg"]]
+)
+def test_two_processes_agree_on_one_folder(tiny, launcher: list[str]) -> None:
+    (tiny.run_folder(0)).mkdir(parents=True)
+    words = tiny.words("fit", "--config", str(OVERLAYS / "ddp.yaml"), "--trainer.accelerator", "cpu")
+    process = launch(tiny, *launcher, *words)
+    shown, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, shown
+    folder = tiny.run_folder(1)
+    for rank in (0, 1):
+        assert f"ranks agree on ['{folder}'] rank {rank}" in shown
+    assert {path.name for path in tiny.run_folder().parent.iterdir()} == {"version_0", "version_1"}
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert shown.count("run folder:") == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_with_130(tiny) -> None:
+    process = launch(tiny, "-m", "medimg", *tiny.words("fit", "--trainer.max_epochs", "100000"))
+    best = tiny.run_folder() / "checkpoints" / "best.ckpt"
+    until = time.monotonic() + 60
+    while not best.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "Traceback" not in shown
