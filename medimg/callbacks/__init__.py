@@ -5,6 +5,15 @@ from medimg.callbacks.data_wait import DataWait
 from medimg.callbacks.finite_loss import FiniteLoss
 from medimg.callbacks.graceful_stop import GracefulStop
 from medimg.callbacks.prediction_writer import PredictionWriter
+from medimg.callbacks.rank_watch import RankWatch
 from medimg.callbacks.sample_pictures import SamplePictures
 
-__all__ = ["DataWait", "FiniteLoss", "GracefulStop", "PredictionWriter", "SafeCheckpointIO", "SamplePictures"]
+__all__ = [
+    "DataWait",
+    "FiniteLoss",
+    "GracefulStop",
+    "PredictionWriter",
+    "RankWatch",
+    "SafeCheckpointIO",
+    "SamplePictures",
+]

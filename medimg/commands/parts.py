@@ -28,9 +28,12 @@ def check_parts(settings: Namespace) -> None:
             # Also where no type asks for a class: nothing must be imported to look at it.
             raise ConfigError(f"{key}: {refusal(path)}")
         part: Any = loaded(path)
-        if part is None:
+        if not (inspect.isclass(part) or inspect.isroutine(part)):
             raise ConfigError(f"{key}: there is no class {path}.")
         defined = f"{part.__module__}.{part.__qualname__}"
+        if not may_name(defined):
+            # An allowed module only imports it.
+            raise ConfigError(f"{key}: {refusal(defined)}")
         if not may_call(defined, is_class=inspect.isclass(part), is_timm_model=_is_timm_model(part, defined)):
             raise ConfigError(
                 f"{key}: a config may not have the function {path} called. Name a class, a model of "

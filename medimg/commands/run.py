@@ -19,14 +19,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from medimg.callbacks import DataWait, FiniteLoss, GracefulStop, SafeCheckpointIO
+from medimg.callbacks import DataWait, FiniteLoss, GracefulStop, RankWatch, SafeCheckpointIO
 from medimg.callbacks.checkpoint_io import DamagedCheckpointError, load_checkpoint
+from medimg.commands.interrupt import StopAfterStep
 from medimg.commands.parser import ShortErrors
 from medimg.commands.parts import check_parts
 from medimg.commands.precision import resolve_precision
 from medimg.commands.run_folder import MetricsLogger, RunFolderCallback
 from medimg.commands.run_words import config_files
-from medimg.commands.silence import silence
+from medimg.commands.silence import show_own_lines, silence
 from medimg.commands.suggestions import shorten
 from medimg.errors import CheckpointError, ConfigError
 from medimg.runs import (
@@ -73,6 +74,7 @@ class RunCLI(LightningCLI):
         self.ckpt_path: Path | None = None
         self.source_run: RunFolder | None = None
         self.continues = False
+        self.interrupt = StopAfterStep()
         self.run_folder: RunFolder | None = None
         try:
             self._build()
@@ -128,6 +130,8 @@ class RunCLI(LightningCLI):
             "--experiment", type=str | None, default=None, help="folder of the run below --logs"
         )
         parser.add_argument("--logs", type=str, default="lightning_logs", help="folder of all runs")
+        text = "fit only: score the best checkpoint on the validation cases at the end"
+        parser.add_argument("--score_best", type=bool, default=True, help=text)
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="best, last or a path")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -181,7 +185,8 @@ class RunCLI(LightningCLI):
             # in place of any other one would give another score under the same name.
             if path.stem != LAST:
                 others = sorted(other.name for other in path.parent.glob("*.ckpt") if other != path)
-                raise CheckpointError(f"{fault} Beside it stand: {', '.join(others) or 'no others'}.") from fault
+                beside = ", ".join(others) or "no others"
+                raise CheckpointError(f"{fault} Beside it stand: {beside}.") from fault
         return path
 
     def _choose_run_folder(self) -> RunFolder:
@@ -217,11 +222,12 @@ class RunCLI(LightningCLI):
             # Without a metric to monitor there is no best checkpoint, only the last.
             callbacks.append(ModelCheckpoint(filename=LAST, enable_version_counter=False))
         if self.verb == "fit":
-            guards = (GracefulStop(), FiniteLoss(), DataWait())
+            guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
             callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(run.checkpoints)
+        callbacks.append(self.interrupt)
         if not settings["fast_dev_run"]:
             callbacks.append(RunFolderCallback(run, self._settings_yaml(), self._settings_file(run)))
         settings["callbacks"] = callbacks
@@ -269,6 +275,7 @@ class RunCLI(LightningCLI):
             match self.verb:
                 case "fit":
                     self.trainer.fit(**common)
+                    self._score_best(common)
                 case "validate":
                     self.trainer.validate(**common, verbose=False)
                 case "test":
@@ -277,7 +284,7 @@ class RunCLI(LightningCLI):
                     self.trainer.predict(**common, return_predictions=False)
         except SystemExit as leave:
             # This is how Lightning leaves after Ctrl-C.
-            if self.trainer.interrupted and leave.code == 1:
+            if self.interrupt.asked or (self.trainer.interrupted and leave.code == 1):
                 return INTERRUPTED
             raise
         except MisconfigurationException as fault:
@@ -288,6 +295,9 @@ class RunCLI(LightningCLI):
                 raise ConfigError(f"A part of the config cannot be built: {shorten(str(fault))}") from fault
             raise
         except RuntimeError as fault:
+            if self.interrupt.asked:
+                # Ctrl-C reaches the data workers too, and the loader misses them before the step ends.
+                return INTERRUPTED
             if "loading state_dict" not in str(fault):
                 raise
             raise CheckpointError(
@@ -296,6 +306,13 @@ class RunCLI(LightningCLI):
         if self.trainer.is_global_zero:
             self._say_what_next()
         return 0
+
+    def _score_best(self, common: dict[str, Any]) -> None:
+        """Score the best checkpoint on the validation cases, as the last thing that a fit shows."""
+        best = self.folder.checkpoints / f"{BEST}.ckpt"
+        finished = self.trainer.state.finished and not self.trainer.interrupted
+        if self.config.score_best and finished and best.is_file() and not self.config.trainer.fast_dev_run:
+            self.trainer.validate(**{**common, "ckpt_path": str(best)}, verbose=False)
 
     def _say_what_next(self) -> None:
         folder = _short(self.folder)
@@ -350,6 +367,7 @@ def run(verb: str, words: list[str]) -> int:
         The exit status.
     """
     silence()
+    show_own_lines()
     words = ["--help" if word == "--help-all" else word for word in words]
     try:
         cli = RunCLI(verb, words, config_files(words))

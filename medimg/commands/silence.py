@@ -1,11 +1,13 @@
-"""Lines that a user of the command cannot act on, silenced one by one with the reason.
+"""Lines that a user of the command cannot act on, silenced one by one with the reason; medimg's own are shown.
 
 Everything else that Lightning and torch say stays.
 """
 
 import logging
 import re
+import sys
 import warnings
+from typing import TextIO
 
 # Python warnings, by the start of their text.
 _WARNINGS = (
@@ -34,6 +36,9 @@ _RECORDS = re.compile(
             r"^(GPU|TPU|HPU|IPU) available",
             # Written in config.yaml.
             r"^(\[rank: \d+\] )?Seed set to",
+            # Lightning's own business: the checkpoint was named by the user, or by us in the line above.
+            r"^Restoring states from|^Loaded model weights|^Restored all states",
+            r"^Loading `train_dataloader` to estimate",
             # TensorBoard's folder is made on the first write.
             r"^Missing logger folder",
         )
@@ -60,3 +65,29 @@ def silence() -> None:
         for handler in logging.getLogger(name).handlers:
             if _DULL not in handler.filters:
                 handler.addFilter(_DULL)
+
+
+def show_own_lines() -> None:
+    """Show what medimg reports, such as tables of scores, as plain lines; calling it again changes nothing."""
+    logger = logging.getLogger("medimg")
+    if not logger.handlers:
+        # Looked up at each line, so that it goes where the output goes at that time.
+        handler = _Stdout()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to whatever ``sys.stdout`` is when the line comes."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass

@@ -283,21 +283,27 @@ class VolumeDataModule(LightningDataModule):
         records = [*index.records, *index.unlabelled]
         if not records:
             raise DataError(f"no image found below {index.root}")
-        dataset = RawCaseDataset(index, records, self.preparation, self.scheme_of(index))
-        return self._case_loader(dataset, len(records))
+        current = CurrentCase(self.num_workers)
+        dataset = RawCaseDataset(index, records, self.preparation, self.scheme_of(index), before=current.note)
+        return self._case_loader(dataset, len(records), current)
 
     def _scored_cases(self, *, with_reference: bool) -> DataLoader[Any]:
         index, split, store, scheme, _ = self._set_up
         held = set(split.val)
         records = [record for record in index.records if record.case_id in held]
-        dataset = StoredCaseDataset(store, records, scheme, with_reference=with_reference)
-        return self._case_loader(dataset, len(records))
+        current = CurrentCase(self.num_workers)
+        dataset = StoredCaseDataset(
+            store, records, scheme, with_reference=with_reference, before=current.note
+        )
+        return self._case_loader(dataset, len(records), current)
 
-    def _case_loader(self, dataset: Dataset[dict[str, Any]], num_cases: int) -> DataLoader[Any]:
+    def _case_loader(
+        self, dataset: Dataset[dict[str, Any]], num_cases: int, current: CurrentCase
+    ) -> DataLoader[Any]:
         rank, world = self._place()
         if num_cases < world:
             raise ConfigError(f"{world} processes for {num_cases} cases: lower trainer.devices")
-        return self._loader(dataset, CaseSampler(num_cases, rank=rank, world=world), 1, CurrentCase(0))
+        return self._loader(dataset, CaseSampler(num_cases, rank=rank, world=world), 1, current)
 
     def _loader(
         self, dataset: Dataset[dict[str, Any]], sampler: Sampler[Any], batch_size: int, current: CurrentCase
@@ -331,6 +337,9 @@ class VolumeDataModule(LightningDataModule):
         """Augment training batches, and turn masks into regions where regions are trained."""
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             batch = self.augmentation(batch)
+        elif isinstance(batch[keys.IMAGE], Tensor):
+            # The store keeps half precision, to read half as much; the augmentation returns float32.
+            batch = {**batch, keys.IMAGE: batch[keys.IMAGE].float()}
         if self.regions is not None and keys.MASK in batch:
             batch = {**batch, keys.MASK: to_regions(batch[keys.MASK], self._set_up[4])}
         return batch

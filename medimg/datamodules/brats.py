@@ -1,15 +1,18 @@
 """Brain tumours: BraTS of every year, the Decathlon's brain-tumour task, and phantoms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medimg.datamodules.base import Augmentation, PatchOptions, SplitOptions, VolumeDataModule
-from medimg.datasets.brats import index_brats
+from medimg.datasets.brats import CHANNELS
+from medimg.datasets.recognise import index_dataset
 from medimg.errors import ConfigError
 from medimg.phantoms.brats import write_brats
 from medimg.preparation.prepare import Preparation
 from medimg.records import DatasetIndex
+
+_DECATHLON_CHANNELS = ("flair", "t1w", "t1gd", "t2w")
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,18 @@ class BraTSDataModule(VolumeDataModule):
         super().prepare_data()
 
     def read_index(self, root: Path) -> DatasetIndex:
-        """List the cases, whatever the year."""
-        return index_brats(root, convention=self.convention)
+        """List the cases, whatever the year, with the channels in the order t1n, t1c, t2w, t2f."""
+        index = index_dataset(root, convention=self.convention)
+        if tuple(name.lower() for name in index.channels) == _DECATHLON_CHANNELS:
+            # One order for all, so that a network trained on the one data set reads the other.
+            return replace(index, channels=CHANNELS, channel_order=(1, 2, 3, 0))
+        return index
 
     def _root(self) -> Path:
         if self.root is None:
             raise ConfigError(
                 "no data: name the folder of BraTS (any year) or of the Decathlon's Task01_BrainTumour with "
-                "--data.root FOLDER. The data are free after registration with the organisers. To see a run on phantoms "
-                "first, add --config configs/overlays/demo.yaml"
+                "--data.root FOLDER. The data are free after registration with the organisers. To see a run on "
+                "phantoms first, add --config configs/overlays/demo.yaml"
             )
         return self.root

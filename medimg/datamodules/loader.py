@@ -1,12 +1,16 @@
 """A loader that can say which case a killed worker was reading."""
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from medimg.errors import ResourceError
+from medimg.errors import MedimgError, ResourceError
 
 _ID_BYTES = 256
 
@@ -54,19 +58,75 @@ class WatchedLoader(DataLoader[Any]):
 
         Raises:
             ResourceError: If a worker was killed from outside, by lack of memory most often.
+            MedimgError: As the data set raised it, whichever process it ran in.
         """
         batches = super().__iter__()
+        if self.num_workers:
+            _boards.add(self._current)
+            _watch_children()
         while True:
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+                if not _is_death(error):
                     raise
-                raise ResourceError(
-                    f"a data worker was killed while reading one of {', '.join(self._current.read())}. Most often the "
-                    "memory ran out: lower data.init_args.num_workers or the patch size. "
-                    f"({str(error).splitlines()[0]})"
-                ) from error
+                raise _named(error, self._current.read()) from error
+            except MedimgError as error:
+                raise type(error)(_own_words(error)) from error
             yield batch
+
+
+# Boards of the loaders that read at present.
+_boards: WeakSet[CurrentCase] = WeakSet()
+
+
+class _NamingHandler:
+    """What the death of a child calls: torch's own handler, with its error made readable.
+
+    torch raises in the middle of whatever the main thread is doing, a step of the optimizer most
+    often, so catching the error around the loader is not enough.
+
+    Args:
+        inner: The handler that torch set.
+    """
+
+    def __init__(self, inner: Callable[[int, FrameType | None], Any]) -> None:
+        self.inner = inner
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self.inner(number, frame)
+        except RuntimeError as error:
+            if not _is_death(error):
+                raise
+            raise _named(error, [case for board in _boards for case in board.read()]) from error
+
+
+def _watch_children() -> None:
+    """Stand before torch's handler, once; only the main thread may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    inner = signal.getsignal(signal.SIGCHLD)
+    if callable(inner) and not isinstance(inner, _NamingHandler):
+        signal.signal(signal.SIGCHLD, _NamingHandler(inner))
+
+
+def _is_death(error: RuntimeError) -> bool:
+    # An error of the data set itself reads "Caught RuntimeError in DataLoader worker process 0".
+    return "DataLoader worker (pid" in str(error).partition("\n")[0]
+
+
+def _own_words(error: MedimgError) -> str:
+    """The message without the worker's traceback, which torch puts before it."""
+    kind = type(error)
+    return str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+
+
+def _named(error: RuntimeError, cases: list[str]) -> ResourceError:
+    return ResourceError(
+        f"a data worker was killed while reading one of {', '.join(sorted(set(cases)))}. Most often the memory ran "
+        "out: lower data.init_args.num_workers or the patch size. "
+        f"({str(error).splitlines()[0]})"
+    )

@@ -181,19 +181,28 @@ class StoredCaseDataset(Dataset[dict[str, Any]]):
         records: Labelled cases.
         scheme: What the network's channels mean in these masks.
         with_reference: Also read the label map on the grid of its file, for scoring.
+        before: Called with the case id before a case is read.
     """
 
     def __init__(
-        self, store: PatchStore, records: Sequence[Record], scheme: LabelScheme, *, with_reference: bool
+        self,
+        store: PatchStore,
+        records: Sequence[Record],
+        scheme: LabelScheme,
+        *,
+        with_reference: bool,
+        before: Callable[[str], None] | None = None,
     ) -> None:
         self.store, self.records, self.scheme = store, records, scheme
-        self.with_reference = with_reference
+        self.with_reference, self.before = with_reference, before
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         record = self.records[number]
+        if self.before is not None:
+            self.before(record.case_id)
         sample: dict[str, Any] = {
             keys.IMAGE: torch.from_numpy(np.array(self.store.image(record.case_id), dtype=np.float32)),
             keys.MASK: torch.from_numpy(np.array(self.store.mask(record.case_id))[None]),
@@ -204,7 +213,8 @@ class StoredCaseDataset(Dataset[dict[str, Any]]):
             keys.SOURCE: record.images[0],
         }
         if self.with_reference and record.mask is not None:
-            sample[keys.REFERENCE] = read_mask(record.mask)
+            form = self.store.meta(record.case_id)["form"]
+            sample[keys.REFERENCE] = read_mask(record.mask, form=form)
         return sample
 
 
@@ -216,18 +226,28 @@ class RawCaseDataset(Dataset[dict[str, Any]]):
         records: Cases to read; their masks are left alone.
         preparation: What training did to its cases.
         scheme: What the network's channels mean in this data set's masks.
+        before: Called with the case id before a case is read.
     """
 
     def __init__(
-        self, index: DatasetIndex, records: Sequence[Record], preparation: Preparation, scheme: LabelScheme
+        self,
+        index: DatasetIndex,
+        records: Sequence[Record],
+        preparation: Preparation,
+        scheme: LabelScheme,
+        *,
+        before: Callable[[str], None] | None = None,
     ) -> None:
         self.index, self.records, self.preparation, self.scheme = index, records, preparation, scheme
+        self.before = before
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         record = self.records[number]
+        if self.before is not None:
+            self.before(record.case_id)
         bare = Record(record.case_id, record.patient_id, record.images)
         case = prepare_case(bare, self.index, self.preparation)
         return {

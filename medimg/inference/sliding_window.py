@@ -170,7 +170,8 @@ class SlidingWindowInferer(Inferer):
         """Weight along one axis of a tile, largest in the middle, shape (size,)."""
         if self.mode == "constant":
             return torch.ones(size)
-        place = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+        # Centred on voxel size // 2 as in nnU-Net: half a voxel aside for even sizes, enough to move labels.
+        place = torch.arange(size, dtype=torch.float64) - size // 2
         return torch.exp(-0.5 * (place / (self.sigma_scale * size)).square()).float()
 
     def _weight_of_voxels(self, shape: Sequence[int], starts: Sequence[Sequence[int]]) -> Tensor:

@@ -7,6 +7,7 @@ without it was never finished.
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,17 @@ from medimg.io.files import atomic_write
 
 # The largest magnitude that float16 holds with room for augmentation.
 _HALF_LIMIT = 30_000.0
+# Opening a map costs a fifth of a small patch, so maps stay open; nothing beside reading a large one. The
+# bounds keep a process's share of mapped pages, and its open files (one a map), flat over any number of cases.
+_KEPT_BYTES = 64 << 20
+_KEPT_MAPS = 256
 
 
 class PatchStore:
     """Prepared cases in one folder.
+
+    The memory maps of small cases stay open between reads, up to 64 MiB in a process; a case that is written
+    anew is seen, because a file's identity is looked at on every read.
 
     Args:
         folder: Folder of the store; made on first write.
@@ -30,6 +38,15 @@ class PatchStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._maps = _OpenMaps()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Worker processes open their own maps: a pickled map would be a copy of the whole array."""
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.folder = state["folder"]
+        self._maps = _OpenMaps()
 
     def write(
         self,
@@ -46,7 +63,7 @@ class PatchStore:
             image: Normalised image (C, D, H, W); kept as float16 where its range allows.
             mask: Class indices (D, H, W), or ``None`` for an unlabelled case.
             foreground: Sampled voxels (N, 4): class index, d, h, w; sorted by class.
-            meta: Plain values, kept in ``case.json``.
+            meta: Plain values, kept in ``case.json`` beside the sizes of the arrays' files.
         """
         folder = self.folder / case_id
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +76,13 @@ class PatchStore:
         if mask is not None:
             arrays["mask"] = mask
         for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", np.ascontiguousarray(array))
-        with atomic_write(folder / "case.json") as temporary:
-            temporary.write_text(json.dumps(meta))
+            # A new file under the old name: processes that have the old one mapped keep what they see.
+            # Not forced to the disk: what a power cut leaves short is found by its size.
+            with atomic_write(folder / f"{name}.npy", durable=False) as temporary:
+                np.save(temporary, np.ascontiguousarray(array))
+        sizes = {name: (folder / f"{name}.npy").stat().st_size for name in arrays}
+        with atomic_write(folder / "case.json", durable=False) as temporary:
+            temporary.write_text(json.dumps({**meta, "bytes": sizes}))
 
     def meta(self, case_id: str) -> dict[str, Any]:
         """What was written beside the arrays of a case.
@@ -76,7 +97,7 @@ class PatchStore:
         return meta
 
     def fresh(self, case_id: str, key: str, files: Iterable[Path]) -> bool:
-        """Whether a case was prepared with these options from these very files.
+        """Whether a case was prepared whole, with these options, from these very files.
 
         Sizes and times are compared first; where only times differ, as after a copy, contents decide.
 
@@ -88,6 +109,9 @@ class PatchStore:
         try:
             meta = self.meta(case_id)
             paths = list(files)
+            arrays = {name: self.folder / case_id / f"{name}.npy" for name in meta["bytes"]}
+            if any(path.stat().st_size != meta["bytes"][name] for name, path in arrays.items()):
+                return False
             if meta["key"] != key:
                 return False
             return bool(meta["stamp"] == stamp(paths) or meta["source_hash"] == source_hash(paths))
@@ -109,10 +133,37 @@ class PatchStore:
     def _map(self, case_id: str, name: str) -> NDArray[Any]:
         path = self.folder / case_id / f"{name}.npy"
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return self._maps.open(path)
         except (FileNotFoundError, ValueError, EOFError) as error:
             raise DataError(f"{path} cannot be read ({error}): run `medimg prepare` again") from None
+
+
+class _OpenMaps:
+    """Memory maps that were read last, bounded in bytes and in number."""
+
+    def __init__(self) -> None:
+        self._maps: OrderedDict[Path, tuple[tuple[int, int, int], NDArray[Any]]] = OrderedDict()
+        self._bytes = 0
+
+    def open(self, path: Path) -> NDArray[Any]:
+        status = path.stat()
+        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        kept = self._maps.get(path)
+        if kept is not None and kept[0] == identity:
+            self._maps.move_to_end(path)
+            return kept[1]
+        if kept is not None:
+            self._forget(path)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.nbytes <= _KEPT_BYTES // 8:  # a large one would drive out many small ones and gain nothing
+            self._maps[path] = (identity, array)
+            self._bytes += array.nbytes
+            while self._bytes > _KEPT_BYTES or len(self._maps) > _KEPT_MAPS:
+                self._forget(next(iter(self._maps)))
         return array
+
+    def _forget(self, path: Path) -> None:
+        self._bytes -= self._maps.pop(path)[1].nbytes
 
 
 def stamp(files: Iterable[Path]) -> list[list[int]]:

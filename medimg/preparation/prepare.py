@@ -2,31 +2,34 @@
 
 import hashlib
 import json
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.errors import DataError
-from medimg.io.nifti import read_grid, read_image, read_mask
+from medimg.errors import ConfigError, DataError
+from medimg.io.nifti import Form
 from medimg.io.store import PatchStore, source_hash, stamp
 from medimg.parallel import map_cases, raise_failures
 from medimg.preparation.geometry import Geometry, nonzero_box, orientation_change, reorient
 from medimg.preparation.normalize import Normalization, normalize
 from medimg.preparation.resample import axis_orders, resample_labels, resample_volume
+from medimg.preparation.source import IGNORE_INDEX as IGNORE_INDEX
+from medimg.preparation.source import case_files, read_case
 from medimg.records import DatasetIndex, Record
 
-# Class index of voxels that take no part in training.
-IGNORE_INDEX = 255
+logger = logging.getLogger(__name__)
+
 # Voxels kept of each class for drawing foreground patches.
 _FOREGROUND_VOXELS = 10_000
 # Raise when the layout or the meaning of stored arrays changes.
-_STORE_VERSION = 1
-# Half a voxel: masks further off than this lie on another grid.
-_GRID_TOLERANCE_VOXELS = 0.5
+_STORE_VERSION = 2
+_SHOWN_WARNINGS = 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Preparation:
             (window, then the data set's mean and deviation) or ``none``.
         window_hu: Window in Hounsfield units, for ``ct``.
         mean_std: Mean and standard deviation of the foreground in Hounsfield units, for ``ct``.
+        form: Which affine to trust in files whose sform and qform differ; ``agree`` refuses them.
+
+    Raises:
+        ConfigError: If a value makes no sense.
     """
 
     spacing_mm: tuple[float, float, float] | None = None
@@ -50,11 +57,50 @@ class Preparation:
     normalization: tuple[Normalization, ...] = ("zscore",)
     window_hu: tuple[float, float] | None = None
     mean_std: tuple[float, float] | None = None
+    form: Form = "agree"
+
+    def __post_init__(self) -> None:
+        spacing, window = self.spacing_mm, self.window_hu
+        _expect(
+            spacing is None or (len(spacing) == 3 and min(spacing) > 0),
+            f"spacing_mm: expected three lengths above 0 in the order D, H, W, found {spacing}",
+        )
+        known = get_args(Normalization)
+        _expect(
+            bool(self.normalization) and set(self.normalization) <= set(known),
+            f"normalization: expected a list of {', '.join(known)}, found {self.normalization}",
+        )
+        _expect(
+            window is None or (len(window) == 2 and window[0] < window[1]),
+            f"window_hu: expected a lower and a higher limit, found {window}",
+        )
+        _expect(
+            self.mean_std is None or (len(self.mean_std) == 2 and self.mean_std[1] > 0),
+            f"mean_std: expected a mean and a deviation above 0, found {self.mean_std}",
+        )
+        _expect(
+            "ct" not in self.normalization or (window is not None and self.mean_std is not None),
+            "normalization ct needs window_hu and mean_std: `medimg plan DATA --out FILE` measures both",
+        )
+        _expect(
+            self.orientation is None or _is_orientation(self.orientation),
+            f"orientation: expected three letters such as RAS, found {self.orientation!r}",
+        )
+        _expect(self.form in get_args(Form), f"form: expected {get_args(Form)}, found {self.form!r}")
 
     def key(self, index: DatasetIndex) -> str:
         """Hash of all that decides what a prepared case looks like, its files apart."""
         facts = [_STORE_VERSION, asdict(self), dict(index.labels), index.ignore_label, index.channel_order]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _expect(right: bool, fault: str) -> None:
+    if not right:
+        raise ConfigError(f"preparation.{fault}")
+
+
+def _is_orientation(codes: str) -> bool:
+    return len(codes) == 3 and all(len(set(codes) & set(pair)) == 1 for pair in ("LR", "PA", "IS"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +111,13 @@ class PreparedCase:
         image: Normalised image (C, D, H, W).
         mask: Class indices (D, H, W), or ``None``.
         geometry: The way back to the file's grid.
+        warnings: What was found in the files and can be lived with.
     """
 
     image: NDArray[np.float32]
     mask: NDArray[np.uint8] | None
     geometry: Geometry
+    warnings: tuple[str, ...] = ()
 
 
 def prepare_case(record: Record, index: DatasetIndex, preparation: Preparation) -> PreparedCase:
@@ -81,13 +129,12 @@ def prepare_case(record: Record, index: DatasetIndex, preparation: Preparation) 
         preparation: What to do.
 
     Raises:
-        DataError: If a file cannot be read, the grids of image and mask differ, or the mask holds
-            values that the data set does not declare.
+        DataError: As :func:`read_case`.
     """
-    grid = read_grid(record.images[0])
-    image = _read_channels(record, index)
+    source = read_case(record, index, form=preparation.form)
+    grid = source.grid
     axes, flips = orientation_change(grid.affine, preparation.orientation)
-    image = reorient(image, axes, flips)
+    image = reorient(source.image, axes, flips)
     whole = ((0, 0, 0), (image.shape[1], image.shape[2], image.shape[3]))
     box = nonzero_box(image) if preparation.crop_nonzero else whole
     inside = tuple(slice(low, high) for low, high in zip(*box, strict=True))
@@ -102,11 +149,11 @@ def prepare_case(record: Record, index: DatasetIndex, preparation: Preparation) 
     shape = _shape_at(image.shape[1:], (d, h, w), spacing)
     image = resample_volume(image, shape, axis_orders((d, h, w), 3))
     mask = None
-    if record.mask is not None:
-        mask = reorient(_read_classes(record, index), axes, flips)[inside]
-        mask = resample_labels(np.ascontiguousarray(mask), shape, axis_orders((d, h, w), 1))
+    if source.mask is not None:
+        mask = np.ascontiguousarray(reorient(source.mask, axes, flips)[inside])
+        mask = resample_labels(mask, shape, axis_orders((d, h, w), 1))
     geometry = Geometry(grid.shape, grid.spacing_mm, axes, flips, box, shape, spacing)
-    return PreparedCase(image, mask, geometry)
+    return PreparedCase(image, mask, geometry, source.warnings)
 
 
 def _shape_at(
@@ -114,53 +161,6 @@ def _shape_at(
 ) -> tuple[int, int, int]:
     d, h, w = (max(1, round(n * old / new)) for n, old, new in zip(shape, spacing, wanted, strict=True))
     return d, h, w
-
-
-def _read_channels(record: Record, index: DatasetIndex) -> NDArray[np.float32]:
-    parts = [read_image(path) for path in record.images]
-    if len({part.shape[1:] for part in parts}) > 1:
-        shapes = ", ".join(
-            f"{path.name} {part.shape[1:]}" for path, part in zip(record.images, parts, strict=True)
-        )
-        raise DataError(
-            f"{record.case_id}: the channels differ in shape: {shapes}. Register them to one grid first"
-        )
-    image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if len(image) != len(index.channels):
-        raise DataError(
-            f"{record.case_id}: expected {len(index.channels)} channels ({', '.join(index.channels)}), "
-            f"found {len(image)} in {record.images[0]}"
-        )
-    return image[list(index.channel_order)] if index.channel_order else image
-
-
-def _read_classes(record: Record, index: DatasetIndex) -> NDArray[np.uint8]:
-    """Class indices (D, H, W): 0 background, then the labels in the data set's order, 255 ignored."""
-    assert record.mask is not None
-    grid, own = read_grid(record.images[0]), read_grid(record.mask)
-    limit_mm = _GRID_TOLERANCE_VOXELS * min(grid.spacing_mm)
-    if own.shape != grid.shape or own.corner_distance_mm(grid) > limit_mm:
-        raise DataError(
-            f"{record.case_id}: mask and image lie on different grids (shapes {own.shape} and {grid.shape}, corners "
-            f"{own.corner_distance_mm(grid):.2f} mm apart, at most {limit_mm:.2f} allowed): "
-            f"resample {record.mask} to its image"
-        )
-    values = read_mask(record.mask)
-    table = {0: 0, **{value: number for number, value in enumerate(index.labels.values(), start=1)}}
-    if index.ignore_label is not None:
-        table[index.ignore_label] = IGNORE_INDEX
-    found = np.unique(values).tolist()
-    unknown = sorted(set(found) - table.keys())
-    if unknown:
-        raise DataError(
-            f"{record.case_id}: the mask {record.mask} holds the values {unknown}, which are none of "
-            f"{dict(index.labels)}: correct the mask or the data set's labels"
-        )
-    classes = np.zeros(values.shape, dtype=np.uint8)
-    for value in found:
-        if value:
-            classes[values == value] = table[value]
-    return classes
 
 
 def sample_foreground(mask: NDArray[np.uint8] | None, case_id: str) -> NDArray[np.int16]:
@@ -188,19 +188,15 @@ def sample_foreground(mask: NDArray[np.uint8] | None, case_id: str) -> NDArray[n
     return np.concatenate(rows).astype(np.int16) if rows else np.zeros((0, 4), dtype=np.int16)
 
 
-def _files(record: Record) -> list[Path]:
-    return [*record.images, *([record.mask] if record.mask else [])]
-
-
 class _Job:
     """Prepares one case into the store; a class, so that worker processes can unpickle it."""
 
     def __init__(self, index: DatasetIndex, preparation: Preparation, store: PatchStore, key: str) -> None:
         self.index, self.preparation, self.store, self.key = index, preparation, store, key
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, record: Record) -> tuple[str, ...]:
         case = prepare_case(record, self.index, self.preparation)
-        files = _files(record)
+        files = case_files(record)
         meta = {
             "case_id": record.case_id,
             "patient_id": record.patient_id,
@@ -208,9 +204,11 @@ class _Job:
             "stamp": stamp(files),
             "source_hash": source_hash(files),
             "geometry": case.geometry.as_dict(),
+            "form": self.preparation.form,
         }
         foreground = sample_foreground(case.mask, record.case_id)
         self.store.write(record.case_id, case.image, case.mask, foreground, meta)
+        return case.warnings
 
 
 def store_folder(root: Path, index: DatasetIndex, preparation: Preparation) -> Path:
@@ -221,7 +219,7 @@ def store_folder(root: Path, index: DatasetIndex, preparation: Preparation) -> P
 def stale_cases(index: DatasetIndex, preparation: Preparation, store: PatchStore) -> list[Record]:
     """Labelled cases that the store lacks, or holds from other files or other options."""
     key = preparation.key(index)
-    return [record for record in index.records if not store.fresh(record.case_id, key, _files(record))]
+    return [record for record in index.records if not store.fresh(record.case_id, key, case_files(record))]
 
 
 def prepare_dataset(
@@ -254,5 +252,39 @@ def prepare_dataset(
     job = _Job(replace(index, records=(), unlabelled=()), preparation, store, preparation.key(index))
     names = [record.case_id for record in todo]
     outcomes = map_cases(job, todo, names=names, workers=workers, scheduler=scheduler, label="prepare")
-    raise_failures(outcomes)
+    warnings: list[tuple[str, ...]] = raise_failures(outcomes)
+    _report_warnings(names, warnings)
     return len(todo)
+
+
+def _report_warnings(names: Sequence[str], warnings: Sequence[Sequence[str]]) -> None:
+    told = [f"{name}: {'; '.join(texts)}" for name, texts in zip(names, warnings, strict=True) if texts]
+    for line in told[:_SHOWN_WARNINGS]:
+        logger.warning(line)
+    if len(told) > _SHOWN_WARNINGS:
+        logger.warning("... %d cases with warnings in all: `medimg audit` lists them", len(told))
+
+
+def check_patch_size(store: PatchStore, case_ids: Iterable[str], patch_size: Sequence[int]) -> None:
+    """Refuse 3D patches of cases that are one slice thick.
+
+    Such a case fills one slice of a patch and leaves padding in all others, so a network would
+    learn from a volume that is not there. A patch of size 1 along that axis is fine.
+
+    Args:
+        store: The patch store.
+        case_ids: Training cases.
+        patch_size: Patch (D, H, W).
+
+    Raises:
+        DataError: With the first case that is too thin.
+    """
+    for case_id in case_ids:
+        shape = store.meta(case_id)["geometry"]["shape"]
+        for axis, (voxels, wanted) in enumerate(zip(shape, patch_size, strict=True)):
+            if voxels == 1 < wanted:
+                raise DataError(
+                    f"{case_id} is one slice ({shape} voxels along D, H, W), and patches of {list(patch_size)} "
+                    f"are volumes: set data.init_args.patches.size to 1 along {'DHW'[axis]} for slice by slice "
+                    "training, or leave the case out of the split"
+                )

@@ -102,13 +102,17 @@ def axis_orders(
 ) -> tuple[Degree, Degree, Degree]:
     """Spline degree along each axis: nearest across thick slices, ``degree`` elsewhere.
 
-    Interpolating between slices much further apart than the pixels invents anatomy, so an axis
-    whose spacing is more than ``anisotropy`` times the finest one is copied, not blended.
+    Interpolating between slices much further apart than the pixels invents anatomy, so the one axis
+    whose spacing is more than ``anisotropy`` times the finest is copied, not blended. Two axes that
+    are equally coarse are no slices, and are blended.
 
     Example:
         >>> axis_orders((5.0, 0.7, 0.7), 3)
         (0, 3, 3)
+        >>> axis_orders((0.3, 1.2, 1.2), 3)
+        (3, 3, 3)
     """
-    finest = min(spacing_mm)
-    d, h, w = (step > anisotropy * finest for step in spacing_mm)
+    finest, coarsest = min(spacing_mm), max(spacing_mm)
+    slices = coarsest > anisotropy * finest and list(spacing_mm).count(coarsest) == 1
+    d, h, w = (slices and step == coarsest for step in spacing_mm)
     return (0 if d else degree), (0 if h else degree), (0 if w else degree)

@@ -8,6 +8,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, Reduce
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from medimg.inference.channels_last import ChannelsLastNorm
 from medimg.tasks.schedules import Schedule
 
 
@@ -42,9 +43,15 @@ class BaseTask(LightningModule):
             # In place, so that the names in a checkpoint stay those of the plain network.
             network.compile()
 
-    def as_input(self, image: Tensor) -> Tensor:
-        """Lay out an image as the network wants it."""
-        return image.contiguous(memory_format=_channels_last(image)) if self.channels_last else image
+    def apply_network(self, image: Tensor) -> Any:
+        """What the network returns for an image (B, C, ...), laid out as the network wants it."""
+        if not self.channels_last:
+            return self.network(image)
+        image = image.contiguous(memory_format=_channels_last(image))
+        if image.device.type != "cpu" or image.ndim != 5:
+            return self.network(image)
+        with ChannelsLastNorm():
+            return self.network(image)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all trainable parameters, and its schedule."""

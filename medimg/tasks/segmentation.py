@@ -134,11 +134,11 @@ class SegmentationTask(BaseTask):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, K, D, H, W) of an image (B, C, D, H, W), at full resolution only."""
-        return _levels(self.network(self.as_input(image)))[0]
+        return _levels(self.apply_network(image))[0]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss over all levels of deep supervision, each half as heavy as the finer one."""
-        levels = _levels(self.network(self.as_input(batch[keys.IMAGE])))
+        levels = _levels(self.apply_network(batch[keys.IMAGE]))
         self._check_channels(levels[0])
         loss = deep_supervision(self.loss, levels, batch[keys.MASK])
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(levels[0]))

@@ -52,7 +52,8 @@ class Task(LightningModule):
         return loss
 
     def on_train_start(self):
-        print("ranks agree on", [logger.log_dir for logger in self.trainer.loggers][:1], "rank", self.global_rank, flush=True)
+        folders = [logger.log_dir for logger in self.trainer.loggers]
+        print("ranks agree on", folders[:1], "rank", self.global_rank, flush=True)
 
     def validation_step(self, batch, batch_idx):
         self.log("val/dice", 1.0 - 0.1 * self.current_epoch, sync_dist=True)

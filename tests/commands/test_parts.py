@@ -30,8 +30,22 @@ def test_other_functions_are_refused_with_their_place(path: str) -> None:
 
 
 def test_a_forbidden_path_is_refused_without_being_imported() -> None:
-    with pytest.raises(ConfigError, match="may not name no_such_module.run"):
+    with pytest.raises(ConfigError, match=r"may not name no_such_module\.run"):
         check_parts(settings("no_such_module.run"))
+
+
+@pytest.mark.parametrize(
+    "path", ["torch.optim.optimizer.functools.partial", "torch.nn.modules.module.torch.load"]
+)
+def test_what_an_allowed_module_imports_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"may not name (functools\.partial|torch\.serialization\.load)"):
+        check_parts(settings(path))
+
+
+@pytest.mark.parametrize("path", ["torch.nn.functional", "torch.nn.Linear.nothing", "torch.nn.Nothing"])
+def test_what_is_no_class_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match=f"there is no class {path}"):
+        check_parts(settings(path))
 
 
 def test_plain_data_is_left_alone() -> None:

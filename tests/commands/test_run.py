@@ -346,7 +346,9 @@ def test_two_processes_agree_on_one_folder(tiny, launcher: list[str]) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_with_130(tiny) -> None:
-    process = launch(tiny, "-m", "medimg", *tiny.words("fit", "--trainer.max_epochs", "100000"))
+    process = launch(
+        tiny, "-m", "medimg", *tiny.words("fit", "--trainer.max_epochs", "100000", "--model.optimizer.lr=0")
+    )
     best = tiny.run_folder() / "checkpoints" / "best.ckpt"
     until = time.monotonic() + 60
     while not best.exists() and time.monotonic() < until:

@@ -45,7 +45,7 @@ WRONG = [
     ),
     (
         "",
-        "model: {init_args: {network: {class_path: torch.nn.Linear, init_args: {in_featurs: 3, out_features: 2}}}}",
+        "model: {init_args: {network: {class_path: torch.nn.Linear, init_args: {in_featurs: 3}}}}",
         "Did you mean in_features?",
     ),
     ("", "trainer: {callbacks: [{class_path: EarlyStoping}]}", "Did you mean EarlyStopping?"),

@@ -33,9 +33,7 @@ def volume(*shape):
 def naive(inputs, network, roi, sigma_scale):
     """Every tile's logits times its weight, voxel sums in float64, with no short cut."""
     total, weights = 0, 0
-    axis = [
-        torch.exp(-(((torch.arange(n) - (n - 1) / 2) / (n * sigma_scale)) ** 2) / 2).double() for n in roi
-    ]
+    axis = [torch.exp(-(((torch.arange(n) - n // 2) / (n * sigma_scale)) ** 2) / 2).double() for n in roi]
     weight = torch.einsum("d,h,w->dhw", *axis)
     shape = inputs.shape[2:]
     for d in tile_starts(shape[0], roi[0], 0.5):
@@ -86,20 +84,21 @@ def test_equals_a_naive_sum_of_tiles(shape):
 @pytest.mark.parametrize(("mode", "sigma"), [("gaussian", 0.5), ("constant", 0.125)])
 @torch.no_grad()
 def test_equals_monai_where_both_cut_alike(mode, sigma):
-    # 24 = 8 + 4 * 4: both place tiles every 4 voxels. A wide Gaussian, since MONAI lifts weights to 1e-3.
-    image, network = volume(2, 2, 24, 16, 20), Local()
+    # Odd tiles, where both centre the weights alike, every 3 voxels in both: 21 = 9 + 4 * 3. A wide
+    # Gaussian, since MONAI lifts weights to 1e-3.
+    image, network = volume(2, 2, 21, 15, 18), Local()
     expected = sliding_window_inference(
-        image, (8, 8, 8), 2, network, overlap=0.5, mode=mode, sigma_scale=sigma
+        image, (9, 9, 9), 2, network, overlap=2 / 3, mode=mode, sigma_scale=sigma
     )
-    logits = SlidingWindowInferer((8, 8, 8), mode=mode, sigma_scale=sigma)(image, network)
+    logits = SlidingWindowInferer((9, 9, 9), 2 / 3, mode=mode, sigma_scale=sigma)(image, network)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_is_near_monai_with_the_usual_gaussian():
-    image, network = volume(1, 2, 32, 32, 24), Local()
-    expected = sliding_window_inference(image, (16, 16, 16), 2, network, overlap=0.5, mode="gaussian")
-    logits = SlidingWindowInferer((16, 16, 16))(image, network)
+    image, network = volume(1, 2, 33, 25, 17), Local()
+    expected = sliding_window_inference(image, (17, 17, 17), 2, network, overlap=9 / 17, mode="gaussian")
+    logits = SlidingWindowInferer((17, 17, 17), 9 / 17)(image, network)
     inside = (..., slice(4, -4), slice(4, -4), slice(4, -4))  # MONAI lifts the small weights near the border
     assert (logits - expected)[inside].abs().max() < 0.1 * expected.std()
 

@@ -1,0 +1,36 @@
+# Every target is one command that can be typed as well. `make check` is what CI runs.
+.PHONY: check test lint types layers slow real demo bench build
+
+check:
+	.ci/run
+
+test:
+	uv run pytest
+
+lint:
+	uv run ruff format --check .
+	uv run ruff check .
+
+types:
+	uv run mypy --strict
+
+layers:
+	uv run lint-imports
+
+slow:
+	uv run pytest -m "slow and not real and not gpu"
+
+# Reads the real images in the folder MEDIMG_REAL_DATA.
+MEDIMG_REAL_DATA ?= $(abspath ../shared/data)
+real:
+	MEDIMG_REAL_DATA="$(MEDIMG_REAL_DATA)" uv run pytest -m "real and not gpu"
+
+demo:
+	uv run medimg fit --config configs/brats.yaml --config configs/overlays/demo.yaml
+
+# One after the other: two at once would disturb each other's times.
+bench:
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; uv run --group bench python $$script; done
+
+build:
+	uv build

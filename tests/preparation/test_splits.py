@@ -1,0 +1,99 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sklearn.model_selection import KFold
+
+from medimg.errors import DataError
+from medimg.preparation.splits import Split, choose_split, patient_folds, read_split_file
+from medimg.records import DatasetIndex, Record
+
+
+def records(patients):
+    return tuple(Record(f"case_{n:03d}", patient, ()) for n, patient in enumerate(patients))
+
+
+def index_of(cases, folds=()):
+    return DatasetIndex("set", Path("set"), ("MRI",), {"a": 1}, cases, folds=folds)
+
+
+def write_folds(path, *folds):
+    path.write_text(json.dumps([{"train": train, "val": val} for train, val in folds]))
+    return path
+
+
+@pytest.mark.parametrize("cases", [5, 23, 200])
+def test_one_case_a_patient_gives_nnunets_folds(cases):
+    own = records([f"p{n:03d}" for n in range(cases)])
+    ids = [record.case_id for record in own]
+    expected = [
+        ([ids[i] for i in train], [ids[i] for i in val])
+        for train, val in KFold(5, shuffle=True, random_state=12345).split(ids)
+    ]
+    assert [(list(split.train), list(split.val)) for split in patient_folds(own, 5)] == expected
+
+
+def test_no_patient_stands_on_both_sides():
+    own = records([f"p{n % 17}" for n in range(60)])
+    patient = {record.case_id: record.patient_id for record in own}
+    splits = patient_folds(own, 5)
+    for split in splits:
+        assert not {patient[c] for c in split.train} & {patient[c] for c in split.val}
+        assert sorted(split.train + split.val) == sorted(patient)
+    assert set(Counter(case for split in splits for case in split.val).values()) == {1}
+
+
+def test_too_few_patients_are_refused_with_the_way_out():
+    with pytest.raises(DataError, match=r"5 folds need at least 5 patients, found 2: p0, p1.*allow_leaky"):
+        patient_folds(records(["p0", "p1", "p0", "p1", "p0", "p1"]), 5)
+
+
+def test_a_file_comes_before_published_folds_and_those_before_dealing(tmp_path):
+    cases = records(["a", "b", "c", "d", "e"])
+    ids = [record.case_id for record in cases]
+    published = index_of(cases, ((tuple(ids[:4]), tuple(ids[4:])),))
+    assert choose_split(published, fold=0, num_folds=5).val == ("case_004",)
+    path = write_folds(tmp_path / "splits.json", (ids[1:], ids[:1]))
+    assert choose_split(published, fold=0, num_folds=5, split_file=path).val == ("case_000",)
+    assert choose_split(index_of(cases), fold=2, num_folds=5) == patient_folds(cases, 5)[2]
+    with pytest.raises(DataError, match="fold 1 does not exist: expected 0 to 0"):
+        choose_split(published, fold=1, num_folds=5)
+
+
+def test_fault_22_a_patient_on_both_sides_is_refused_unless_asked_for(tmp_path):
+    index = index_of(records(["p0", "p0", "p1"]))
+    path = write_folds(tmp_path / "splits.json", (["case_000", "case_002"], ["case_001"]))
+    with pytest.raises(DataError, match=r"1 patients on both sides, such as 'p0'.*allow_leaky"):
+        choose_split(index, fold=0, num_folds=5, split_file=path)
+    split = choose_split(index, fold=0, num_folds=5, split_file=path, allow_leaky=True)
+    assert split.leaky == ("p0",)
+
+
+@pytest.mark.parametrize(
+    ("fold", "said"),
+    [
+        ((["case_000"], ["case_009"]), "has no mask for, such as 'case_009'"),
+        ((["case_000", "case_001"], ["case_001"]), "into both train and val, such as 'case_001'"),
+        ((["case_000"], []), "train or val empty"),
+    ],
+)
+def test_splits_that_cannot_be_used(tmp_path, fold, said):
+    path = write_folds(tmp_path / "splits.json", fold)
+    with pytest.raises(DataError, match=said):
+        choose_split(index_of(records(["a", "b"])), fold=0, num_folds=5, split_file=path, allow_leaky=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", '[["a"]]', '[{"train": []}]', "3"])
+def test_a_file_of_another_form_is_refused(tmp_path, text):
+    path = tmp_path / "splits.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="expected a JSON list"):
+        read_split_file(path)
+    with pytest.raises(DataError, match="no split file at"):
+        read_split_file(tmp_path / "none.json")
+
+
+def test_the_digest_tells_splits_apart():
+    assert Split(("a",), ("b",)).digest == Split(("a",), ("b",)).digest
+    assert Split(("a",), ("b",)).digest != Split(("b",), ("a",)).digest

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import ReduceLROnPlateau
+from torch import nn
+from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import DataLoader
+
+from medimg.tasks.base import BaseTask
+from medimg.tasks.schedules import CosineSchedule, PolynomialSchedule
+
+
+class Task(BaseTask):
+    """Fits one number; its validation loss never falls."""
+
+    def __init__(self, network=None, optimizer=None, scheduler=None, **options):
+        settings = {"channels_last": False, "compile": False, **options}
+        optimizer = optimizer or (lambda params: SGD(params, lr=0.1))
+        super().__init__(network or nn.Linear(1, 1), optimizer=optimizer, scheduler=scheduler, **settings)
+        self.rates = []
+
+    def training_step(self, batch, batch_idx):
+        self.rates.append(self.optimizers().param_groups[0]["lr"])
+        return self.network(batch).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", 1.0, on_epoch=True)
+
+
+def run(task, epochs=4, **options):
+    settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=epochs, num_sanity_val_steps=0, enable_model_summary=False,
+        **settings, **options,
+    )  # fmt: skip
+    loader = DataLoader(torch.ones(6, 1), batch_size=2)
+    trainer.fit(task, loader, loader)
+    return task.rates
+
+
+def test_a_schedule_spans_the_run_by_steps():
+    assert run(Task(scheduler=PolynomialSchedule(0.9))) == pytest.approx(
+        [0.1 * (1 - step / 12) ** 0.9 for step in range(12)]
+    )
+
+
+def test_a_schedule_counts_the_steps_of_the_optimizer_and_not_the_batches():
+    # 3 batches, 2 of them to a step, make 2 steps an epoch: 8 in all.
+    rates = run(Task(scheduler=PolynomialSchedule(1.0)), accumulate_grad_batches=2)
+    steps = [0.1 * (1 - step / 8) for step in range(8)]
+    assert rates[0::3] == pytest.approx(steps[0::2])
+    assert rates[2::3] == pytest.approx(steps[1::2])
+
+
+def test_a_scheduler_of_torch_is_stepped_by_epochs():
+    rates = run(Task(scheduler=lambda optimizer: StepLR(optimizer, 1, gamma=0.5)))
+    assert rates == pytest.approx([0.1] * 3 + [0.05] * 3 + [0.025] * 3 + [0.0125] * 3)
+
+
+def test_reduce_on_plateau_watches_its_metric():
+    rates = run(
+        Task(scheduler=lambda optimizer: ReduceLROnPlateau(optimizer, "val/loss", factor=0.1, patience=1))
+    )
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_no_scheduler_keeps_the_rate():
+    assert run(Task(scheduler=None)) == [0.1] * 12
+
+
+def test_frozen_parameters_are_left_to_themselves():
+    network = nn.Sequential(nn.Linear(1, 3), nn.Linear(3, 1))
+    network[0].requires_grad_(False)
+    seen = []
+
+    def optimizer(params):
+        seen.extend(params)
+        return AdamW(params, lr=0.1)
+
+    before = network[0].weight.clone(), network[1].weight.clone()
+    run(Task(network, optimizer, CosineSchedule()), epochs=1)
+    assert [parameter.shape for parameter in seen] == [(1, 3), (1,)]
+    assert torch.equal(network[0].weight, before[0])
+    assert not torch.equal(network[1].weight, before[1])
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "layout"),
+    [
+        (nn.Conv3d(2, 4, 3), (1, 2, 5, 5, 5), torch.channels_last_3d),
+        (nn.Conv2d(2, 4, 3), (1, 2, 5, 5), torch.channels_last),
+    ],
+)
+def test_channels_last_changes_the_layout_and_no_number(layer, shape, layout):
+    image = torch.randn(shape)
+    expected = layer(image)
+    task = Task(layer, channels_last=True)
+    assert layer.weight.is_contiguous(memory_format=layout)
+    assert task.as_input(image).is_contiguous(memory_format=layout)
+    torch.testing.assert_close(task.network(task.as_input(image)), expected)
+    assert Task(nn.Linear(1, 1)).as_input(image) is image
+
+
+def test_compiling_keeps_the_names_of_the_weights():
+    task = Task(compile=True)
+    assert set(task.state_dict()) == {"network.weight", "network.bias"}
+    assert isinstance(task, LightningModule)

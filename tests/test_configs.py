@@ -1,0 +1,266 @@
+"""Every config parses and builds, the tiny ones run, and what the documents tell a user to type is accepted."""
+
+import copy
+import csv
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import yaml
+from cffconvert import Citation
+
+from medimg.cli import FILE_VERBS, RUN_VERBS, SCORE_VERBS, main
+from medimg.commands.run import RunCLI
+from medimg.commands.trust import set_policy
+from medimg.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
+TINY = sorted((ROOT / "tests" / "conf").glob("*.yaml"))
+
+
+# ---- the tiny runs ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Done:
+    """A tiny run through fit, test and predict.
+
+    Attributes:
+        run: The run's folder.
+        root: Folder of its data.
+        classes: Label values of each class or region.
+        shown: What each verb printed.
+    """
+
+    run: Path
+    root: Path
+    classes: dict[str, tuple[int, ...]]
+    shown: dict[str, str]
+
+
+def write_data(kind, folder, writers):
+    """Fake data for a tiny config: 4 labelled cases and an unlabelled one, on oblique grids."""
+    decathlon, brats = writers
+    if kind == "softmax":
+        return decathlon(folder, cases=4, tests=1), {"anterior": (1,), "posterior": (2,)}
+    brats(folder, 4, shape=(18, 16, 14))
+    brats(folder, ["BraTS-GLI-00900-000"], masks=False, shape=(18, 16, 14))
+    return folder, {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
+
+
+@pytest.fixture(scope="module", params=TINY, ids=lambda path: path.stem)
+def done(request, tmp_path_factory, write_decathlon, write_brats):
+    config = request.param
+    folder = tmp_path_factory.mktemp(config.stem)
+    root, classes = write_data(config.stem, folder / "data", (write_decathlon, write_brats))
+    run = folder / "lightning_logs" / config.stem / "version_0"
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    shown = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for verb in ("fit", "test", "predict"):
+            path = config if verb == "fit" else run / "config.yaml"
+            capture.read_global_capture()
+            assert main([verb, "--config", str(path), "--data.root", str(root)]) == 0
+            shown[verb] = "".join(capture.read_global_capture())
+    return Done(run, root, classes, shown)
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_what_the_readme_promises(done):
+    names = {path.name for path in done.run.iterdir()}
+    assert {"config.yaml", "metrics.csv", "checkpoints", "test", "predict"} <= names
+    assert {path.name for path in (done.run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    columns = set(rows_of(done.run / "metrics.csv")[0])
+    wanted = {"train/loss_step", "train/loss_epoch", "val/loss", "val/dice", "train/data_wait"}
+    assert wanted | {f"val/dice_{name}" for name in done.classes} <= columns
+
+
+def test_test_scores_the_validation_cases_once_and_says_so(done):
+    rows = rows_of(done.run / "test" / "per_case.csv")
+    masks = sorted(path.name for path in (done.run / "test" / "masks").glob("*.nii.gz"))
+    assert masks == [f"{row['case_id']}.nii.gz" for row in rows]
+    assert len(rows) == 2  # 4 labelled cases in 2 folds
+    assert {f"{metric}_{name}" for metric in ("dice", "hd95", "nsd") for name in done.classes} <= set(rows[0])
+    summary = json.loads((done.run / "test" / "summary.json").read_text())
+    assert summary["n_cases"] == 2
+    assert "validation cases of fold 0" in summary["title"]
+    assert summary["settings"]["empty"] == "brats"
+
+
+def reference_of(root, case_id):
+    return next(
+        path for path in root.rglob("*.nii.gz") if path.parent.name == "labelsTr" and path.name.startswith(case_id)
+        or path.name == f"{case_id}-seg.nii.gz"
+    )  # fmt: skip
+
+
+def test_the_table_is_that_of_the_written_masks(done):
+    for row in rows_of(done.run / "test" / "per_case.csv"):
+        pred = np.asarray(nib.load(done.run / "test" / "masks" / f"{row['case_id']}.nii.gz").dataobj)
+        target = np.asarray(nib.load(reference_of(done.root, row["case_id"])).dataobj)
+        for name, values in done.classes.items():
+            a, b = np.isin(pred, values), np.isin(target, values)
+            dice = 2 * (a & b).sum() / (a.sum() + b.sum())
+            assert float(row[f"dice_{name}"]) == pytest.approx(dice, abs=1e-9)
+
+
+def test_predictions_lie_on_the_grid_of_their_images(done):
+    folder = done.run / "predict"
+    names = {path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz")}
+    assert len(names) == 5  # labelled or not
+    for name in names:
+        source = next(path for path in done.root.rglob(f"{name}*.nii.gz") if "label" not in str(path))
+        image, mask = nib.load(source), nib.load(folder / f"{name}.nii.gz")
+        assert mask.shape == image.shape[:3]
+        np.testing.assert_allclose(mask.affine, image.affine, atol=1e-6)
+        assert mask.header["sform_code"] == image.header["sform_code"]
+        assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1, 2, 3}
+        probs = np.load(folder / f"{name}.npz")["probs"]
+        channels = len(done.classes) + (len(done.classes) == 2)
+        assert probs.dtype == np.float16
+        assert probs.shape == (channels, *mask.shape[::-1])
+        if channels > len(done.classes):
+            np.testing.assert_allclose(probs.astype(np.float32).sum(0), 1, atol=5e-3)
+    facts = json.loads((folder / "predictions.json").read_text())
+    assert facts["classes"] == list(done.classes)
+
+
+def test_pictures_and_the_learning_rate_are_logged(done):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(done.run), size_guidance={"images": 0})
+    events.Reload()
+    assert events.Tags()["images"]
+    assert {"train/loss_step", "val/dice"} <= set(events.Tags()["scalars"])
+
+
+# ---- the configs that are shipped ----------------------------------------------------------------
+
+
+def build(words):
+    """Model, data and trainer of a command line, as ``medimg fit`` builds them."""
+    set_policy([])
+    configs = [Path(word) for flag, word in zip(words, words[1:], strict=False) if flag == "--config"]
+    cli = RunCLI("fit", words, configs)
+    cli.give_back()
+    return cli
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_builds_and_its_network_fits_its_classes(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli = build(["--config", str(config), "--data.root", str(tmp_path), "--trainer.accelerator", "cpu"])
+    task, data = cli.model, cli.datamodule
+    # Without memory or arithmetic: shapes alone.
+    network = copy.deepcopy(task.network).to("meta").eval()
+    channels = next(parameter for parameter in network.parameters()).shape[1]
+    logits = network(torch.empty(1, channels, *data.patches.size, device="meta"))
+    task._check_channels(logits)
+    assert logits.shape[2:] == data.patches.size
+    for inferer in (task.inferer, task.final_inferer):
+        assert tuple(getattr(inferer, "inferer", inferer).roi_size) == data.patches.size
+    if data.regions is not None:
+        assert tuple(data.regions) == task.classes
+    if data.augmentation is not None:
+        assert data.augmentation.patch_size == data.patches.size
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_overlays_combine_with_every_config(config, overlay, capsys):
+    if overlay.stem == "demo" and config.stem != "brats":
+        pytest.skip("the demo is BraTS")
+    assert main(["fit", "--config", str(config), "--config", str(overlay), "--print_config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    for key, value in yaml.safe_load(overlay.read_text())["trainer"].items():
+        assert shown["trainer"][key] == value
+    assert shown["model"]["init_args"]["classes"] == yaml.safe_load(config.read_text())["model"]["init_args"]["classes"]
+
+
+def test_the_demo_builds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = ROOT / "configs" / "overlays" / "demo.yaml"
+    cli = build(["--config", str(ROOT / "configs" / "brats.yaml"), "--config", str(demo)])
+    assert cli.datamodule.phantom is not None
+    assert cli.trainer.max_epochs < 1000
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_without_data_says_how_to_get_them(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli = build(["--config", str(config), "--trainer.accelerator", "cpu"])
+    with pytest.raises(ConfigError, match=r"--data\.root"):
+        cli.datamodule.prepare_data()
+
+
+# ---- the documents ------------------------------------------------------------------------------
+
+
+def commands(page):
+    """Each ``medimg`` command in the shell blocks of a page, without prompts and line continuations."""
+    text = page.read_text()
+    found = []
+    for block in re.findall(r"```(?:bash|sh|shell|console)\n(.*?)```", text, flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            match = re.search(r"(?:^|&& |; |\s)medimg ((?:fit|validate|test|predict|\w+)\b.*)", line)
+            if match and not line.lstrip().startswith("#"):
+                found.append(match[1].split(" #")[0].strip())
+    return found
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md")) + [ROOT / "README.md"]
+TYPED = sorted({(page.name, command) for page in PAGES for command in commands(page)})
+
+
+def test_the_start_page_has_commands():
+    assert sum(name == "start.md" for name, _ in TYPED) >= 5
+
+
+@pytest.mark.parametrize(("page", "command"), TYPED, ids=lambda text: text)
+def test_what_a_page_tells_to_type_is_accepted(page, command, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    verb, *words = shlex.split(command)
+    if "--help" in words:
+        assert main([verb, *words]) == 0
+        return
+    if verb in RUN_VERBS:
+        # The config of a run that is yet to be made stands in for by the config that made it.
+        stand_in = "configs/brats.yaml" if "brats" in command else "configs/hippocampus.yaml"
+        words = [stand_in if word.endswith(".yaml") and not Path(word).is_file() else word for word in words]
+        assert main([verb, *words, "--print_config"]) == 0, capsys.readouterr().err
+        return
+    assert verb in FILE_VERBS | SCORE_VERBS
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for option in (word.split("=")[0] for word in words if word.startswith("--")):
+        assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", shown), f"{verb} has no {option}"
+
+
+def test_the_citation_is_valid_and_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    Citation(cffstr=text).validate()
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert yaml.safe_load(text)["version"] == version[1]
+
+
+def test_constraints_name_every_dependency_once():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    names = [line.split("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")]
+    assert len(names) == len(set(names))
+    listed = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), flags=re.M | re.S)
+    for name in re.findall(r'^\s*"([\w-]+)', listed[1], flags=re.MULTILINE):
+        assert name.lower() in names
