@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,23 @@ class Record:
         patient_id: Cases of one patient never stand on both sides of a split.
         images: One file a channel, in the data set's channel order, or one 4D file with all of them.
         mask: The label map, or ``None`` for a case without one.
+        labels: Value of each label: 1 or 0, a number between for a soft label, NaN where it is unknown. A
+            multi-class case has one label of 1.
+        group: What the case is judged with, such as the other views of one breast; ``None``: by itself.
+        split: ``train``, ``val`` or ``test`` where the data set publishes one.
+        weight: How much the case counts in the loss.
+        member: Position in the image file when one file, such as ``.npz``, holds many cases.
     """
 
     case_id: str
     patient_id: str
     images: tuple[Path, ...]
     mask: Path | None = None
+    labels: Mapping[str, float] = field(default_factory=dict)
+    group: str | None = None
+    split: str | None = None
+    weight: float = 1.0
+    member: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +93,27 @@ class DatasetIndex:
     def region_scheme(self) -> LabelScheme:
         """The overlapping regions, as a head of one sigmoid a region sees them."""
         return LabelScheme(dict(self.regions), dict(self.region_labels), self.ignore_label)
+
+
+Task = Literal["binary", "multiclass", "multilabel"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageIndex:
+    """All cases of a data set of labelled 2D images.
+
+    Attributes:
+        name: Short name, used for folders.
+        root: Folder that holds every file of the data set.
+        task: What kind of labels the cases have.
+        classes: Names of the labels; one for a binary task.
+        records: All cases, sorted by id; those without labels have none in ``Record.labels``.
+        folds: Published splits as (training ids, validation ids); empty if there are none.
+    """
+
+    name: str
+    root: Path
+    task: Task
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()

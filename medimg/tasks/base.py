@@ -65,7 +65,8 @@ class BaseTask(LightningModule):
             scheduler = self.scheduler(optimizer)
             config = {"scheduler": scheduler, "interval": "epoch"}
             if isinstance(scheduler, ReduceLROnPlateau):
-                config["monitor"] = scheduler.monitor
+                # Asked only after an epoch that was validated: before the first one there is no metric.
+                config |= {"monitor": scheduler.monitor, "frequency": self.trainer.check_val_every_n_epoch or 1}
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
 

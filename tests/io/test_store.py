@@ -38,7 +38,7 @@ def test_large_values_stay_single_precision(store):
 
 
 def test_what_is_missing_is_named_with_the_next_step(store):
-    with pytest.raises(DataError, match="a is not in the store .* run `medimg prepare`"):
+    with pytest.raises(DataError, match=r"a is not in the store .* run `medimg prepare`"):
         store.meta("a")
     write(store, mask=False)
     with pytest.raises(DataError, match=r"mask\.npy cannot be read .* run `medimg prepare` again"):

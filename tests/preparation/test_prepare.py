@@ -83,7 +83,7 @@ def test_fault_13_one_slice_is_prepared_and_3d_patches_refuse_it(root, write_vol
     assert store.image("fake_000").shape == (1, 1, 8, 10)
     check_patch_size(store, ["fake_001"], (6, 8, 8))
     check_patch_size(store, ["fake_000"], (1, 8, 8))
-    with pytest.raises(DataError, match=r"fake_000 is one slice .* size to 1 along D"):
+    with pytest.raises(DataError, match=r"fake_000 is one slice .*size to 1 along D"):
         check_patch_size(store, ["fake_001", "fake_000"], (6, 8, 8))
 
 

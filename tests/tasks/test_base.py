@@ -66,6 +66,17 @@ def test_reduce_on_plateau_watches_its_metric():
     assert rates[-1] == pytest.approx(0.01)
 
 
+def test_reduce_on_plateau_waits_for_the_epochs_that_are_validated():
+    rates = run(
+        Task(scheduler=lambda optimizer: ReduceLROnPlateau(optimizer, "val/loss", factor=0.1, patience=0)),
+        epochs=6,
+        check_val_every_n_epoch=2,
+    )
+    # Validated after epochs 2, 4 and 6; the second time without a gain.
+    assert rates[:12] == pytest.approx([0.1] * 12)
+    assert rates[12:] == pytest.approx([0.01] * 6)
+
+
 def test_no_scheduler_keeps_the_rate():
     assert run(Task(scheduler=None)) == [0.1] * 12
 
@@ -86,21 +97,43 @@ def test_frozen_parameters_are_left_to_themselves():
     assert not torch.equal(network[1].weight, before[1])
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape", "layout"),
-    [
-        (nn.Conv3d(2, 4, 3), (1, 2, 5, 5, 5), torch.channels_last_3d),
-        (nn.Conv2d(2, 4, 3), (1, 2, 5, 5), torch.channels_last),
-    ],
-)
-def test_channels_last_changes_the_layout_and_no_number(layer, shape, layout):
-    image = torch.randn(shape)
-    expected = layer(image)
-    task = Task(layer, channels_last=True)
-    assert layer.weight.is_contiguous(memory_format=layout)
-    assert task.as_input(image).is_contiguous(memory_format=layout)
-    torch.testing.assert_close(task.network(task.as_input(image)), expected)
-    assert Task(nn.Linear(1, 1)).as_input(image) is image
+class Spy(nn.Module):
+    """Keeps what it was given."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, image):
+        self.seen = image
+        return self.layer(image)
+
+
+def block(dimensions):
+    convolution, norm = (nn.Conv3d, nn.InstanceNorm3d) if dimensions == 3 else (nn.Conv2d, nn.InstanceNorm2d)
+    return nn.Sequential(convolution(2, 4, 3), norm(4, affine=True), nn.LeakyReLU(), convolution(4, 1, 1))
+
+
+@pytest.mark.parametrize(("dimensions", "layout"), [(3, torch.channels_last_3d), (2, torch.channels_last)])
+def test_channels_last_changes_the_layout_and_no_number(dimensions, layout):
+    torch.manual_seed(0)
+    plain, image = block(dimensions), torch.randn(2, 2, *[7] * dimensions)
+    expected = plain(image)
+    gradients = torch.autograd.grad(expected.square().sum(), list(plain.parameters()))
+    task = Task(Spy(plain), channels_last=True)
+    found = task.apply_network(image)
+    assert task.network.seen.is_contiguous(memory_format=layout)
+    assert plain[0].weight.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, expected)
+    own = torch.autograd.grad(found.square().sum(), list(plain.parameters()))
+    for a, b in zip(own, gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_the_usual_layout_is_left_alone():
+    spy, image = Spy(nn.Conv3d(2, 4, 3)), torch.randn(1, 2, 5, 5, 5)
+    Task(spy).apply_network(image)
+    assert spy.seen is image
 
 
 def test_compiling_keeps_the_names_of_the_weights():
