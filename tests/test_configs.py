@@ -2,7 +2,9 @@
 
 import copy
 import csv
+import itertools
 import json
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -103,7 +105,7 @@ def test_test_scores_the_validation_cases_once_and_says_so(done):
 
 def reference_of(root, case_id):
     return next(
-        path for path in root.rglob("*.nii.gz") if path.parent.name == "labelsTr" and path.name.startswith(case_id)
+        path for path in root.rglob("*.nii.gz") if (path.parent.name == "labelsTr" and path.name.startswith(case_id))
         or path.name == f"{case_id}-seg.nii.gz"
     )  # fmt: skip
 
@@ -154,7 +156,7 @@ def test_pictures_and_the_learning_rate_are_logged(done):
 def build(words):
     """Model, data and trainer of a command line, as ``medimg fit`` builds them."""
     set_policy([])
-    configs = [Path(word) for flag, word in zip(words, words[1:], strict=False) if flag == "--config"]
+    configs = [Path(word) for flag, word in itertools.pairwise(words) if flag == "--config"]
     cli = RunCLI("fit", words, configs)
     cli.give_back()
     return cli
@@ -188,7 +190,10 @@ def test_overlays_combine_with_every_config(config, overlay, capsys):
     shown = yaml.safe_load(capsys.readouterr().out)
     for key, value in yaml.safe_load(overlay.read_text())["trainer"].items():
         assert shown["trainer"][key] == value
-    assert shown["model"]["init_args"]["classes"] == yaml.safe_load(config.read_text())["model"]["init_args"]["classes"]
+    assert (
+        shown["model"]["init_args"]["classes"]
+        == yaml.safe_load(config.read_text())["model"]["init_args"]["classes"]
+    )
 
 
 def test_the_demo_builds(tmp_path, monkeypatch):
@@ -207,6 +212,39 @@ def test_a_config_without_data_says_how_to_get_them(config, tmp_path, monkeypatc
         cli.datamodule.prepare_data()
 
 
+# ---- real images ---------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_trained_on_the_decathlons_tumours_it_predicts_brats_2023(tmp_path, monkeypatch, caplog):
+    data = Path(os.environ["MEDIMG_REAL_DATA"])
+    monkeypatch.chdir(tmp_path)
+    configs = [ROOT / "configs" / "brats.yaml", ROOT / "configs" / "overlays" / "demo.yaml"]
+    small = {
+        "trainer.max_epochs": "1",
+        "trainer.check_val_every_n_epoch": "1",
+        "data.phantom": "null",
+        "data.split.by": "case",
+        "data.patches.size": "[16, 48, 48]",
+        "data.patches.batches_per_epoch": "4",
+    }
+    words = [word for config in configs for word in ("--config", str(config))]
+    words += [word for key, value in small.items() for word in (f"--{key}", value)]
+    # One patient: only an explicit split by case, which marks the run.
+    assert main(["fit", *words, "--data.root", str(data / "Task01_BrainTumourPatches")]) == 0
+    assert "LEAKY SPLIT" in caplog.text
+    (run,) = (tmp_path / "lightning_logs").glob("*/version_0")
+    words = ["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last"]
+    assert main([*words, "--data.predict_root", str(data / "BraTS2023")]) == 0
+    (mask,) = (run / "predict").glob("*.nii.gz")
+    assert mask.name == "BraTS-GLI-00001-000.nii.gz"
+    found = nib.load(mask)
+    source = nib.load(next((data / "BraTS2023").rglob("*-t1n.nii.gz")))
+    assert found.shape == source.shape == (240, 240, 155)
+    np.testing.assert_array_equal(found.affine, source.affine)
+    assert set(np.unique(np.asarray(found.dataobj))) <= {0, 1, 2, 3}
+
+
 # ---- the documents ------------------------------------------------------------------------------
 
 
@@ -222,7 +260,7 @@ def commands(page):
     return found
 
 
-PAGES = sorted((ROOT / "docs").glob("*.md")) + [ROOT / "README.md"]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 TYPED = sorted({(page.name, command) for page in PAGES for command in commands(page)})
 
 
@@ -261,6 +299,8 @@ def test_constraints_name_every_dependency_once():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     names = [line.split("==")[0].lower().replace("_", "-") for line in lines if not line.startswith("#")]
     assert len(names) == len(set(names))
-    listed = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), flags=re.M | re.S)
+    listed = re.search(
+        r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), flags=re.M | re.S
+    )
     for name in re.findall(r'^\s*"([\w-]+)', listed[1], flags=re.MULTILINE):
         assert name.lower() in names

@@ -11,7 +11,7 @@ MODULES = sorted(
     path.relative_to(ROOT / "medimg") for path in (ROOT / "medimg").rglob("*.py") if path.name not in EXEMPT
 )
 # Tests of the repository and not of one module.
-OF_THE_WHOLE = {Path("test_layout.py"), Path("test_configs.py"), Path("test_commands.py")}
+OF_THE_WHOLE = {Path("test_layout.py"), Path("test_configs.py"), Path("test_processes.py")}
 TESTS = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py"))
 
 

@@ -27,6 +27,19 @@ class PredictionWriter(Callback):
 
     def __init__(self, probabilities: bool = False, folder: Path | None = None) -> None:
         self.probabilities, self.folder = probabilities, folder
+        self._place = Path()
+
+    def on_test_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Choose the folder."""
+        self._choose(trainer, "test/masks")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+        """Choose the folder."""
+        self._choose(trainer, "predict")
+
+    def _choose(self, trainer: Trainer, default: str) -> None:
+        # Here and not batch by batch: asking for log_dir makes all processes talk, and one may have a batch more.
+        self._place = self.folder or Path(trainer.log_dir or ".") / default
 
     def on_test_batch_end(
         self,
@@ -38,7 +51,7 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the cases of a scored batch."""
-        self._write(self._place(trainer, "test/masks"), pl_module, outputs, batch)
+        self._write(self._place, pl_module, outputs, batch)
 
     def on_predict_batch_end(
         self,
@@ -50,18 +63,15 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the cases of a predicted batch."""
-        self._write(self._place(trainer, "predict"), pl_module, outputs, batch)
+        self._write(self._place, pl_module, outputs, batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
         """Say how the files came about."""
-        self._describe(trainer, pl_module, self._place(trainer, "test/masks"))
+        self._describe(trainer, pl_module, self._place)
 
     def on_predict_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
         """Say how the files came about."""
-        self._describe(trainer, pl_module, self._place(trainer, "predict"))
-
-    def _place(self, trainer: Trainer, default: str) -> Path:
-        return self.folder or Path(trainer.log_dir or ".") / default
+        self._describe(trainer, pl_module, self._place)
 
     def _write(self, folder: Path, pl_module: SegmentationTask, outputs: Any, batch: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
 """Parsers whose errors fit on a screen and name what was probably meant."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, auto_cli
+from jsonargparse import ArgumentParser, auto_cli, auto_parser
 
 from medimg.commands.suggestions import explain
 from medimg.errors import ConfigError
@@ -40,6 +41,12 @@ class FileVerbParser(ShortErrors):
         # jsonargparse makes the parsers of sub-verbs itself and hands no settings down.
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Let a switch stand alone: ``--lesionwise`` is ``--lesionwise true``."""
+        if kwargs.get("type") is bool and "action" not in kwargs:
+            kwargs = {**kwargs, "nargs": "?", "const": True}
+        return super().add_argument(*args, **kwargs)
+
 
 def call(
     parser_class: type[ArgumentParser],
@@ -59,5 +66,21 @@ def call(
     Returns:
         What the function returns if that is a number, else 0.
     """
-    result = auto_cli(target, args=words, parser_class=parser_class, prog=prog)
+    words = [_with_underscores(word) for word in words]
+    if isinstance(target, dict):
+        result = auto_cli(target, args=words, parser_class=parser_class, prog=prog)
+    else:
+        # Not auto_cli: it drops a function's own argument `config` without a word.
+        parser = auto_parser(target, parser_class=parser_class, prog=prog)
+        values = vars(parser.parse_args(words))
+        own = inspect.signature(target).parameters
+        result = target(**{name: value for name, value in values.items() if name in own})
     return result if isinstance(result, int) else 0
+
+
+def _with_underscores(word: str) -> str:
+    """Spell an option as the function does, so that ``--memory-gb`` is ``--memory_gb``."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"

@@ -19,7 +19,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from medimg.callbacks import DataWait, FiniteLoss, GracefulStop, RankWatch, SafeCheckpointIO
+from medimg.callbacks import (
+    DataWait,
+    FiniteLoss,
+    GracefulStop,
+    PredictionWriter,
+    RankWatch,
+    SafeCheckpointIO,
+)
 from medimg.callbacks.checkpoint_io import DamagedCheckpointError, load_checkpoint
 from medimg.commands.interrupt import StopAfterStep
 from medimg.commands.parser import ShortErrors
@@ -130,8 +137,14 @@ class RunCLI(LightningCLI):
             "--experiment", type=str | None, default=None, help="folder of the run below --logs"
         )
         parser.add_argument("--logs", type=str, default="lightning_logs", help="folder of all runs")
-        text = "fit only: score the best checkpoint on the validation cases at the end"
-        parser.add_argument("--score_best", type=bool, default=True, help=text)
+        help_of = {
+            "score_best": "fit: score the best checkpoint on the validation cases at the end",
+            "probabilities": "test and predict: also write <case>.npz with the probabilities",
+            "out": "test and predict: folder for the predictions instead of the run's",
+        }
+        parser.add_argument("--score_best", type=bool, default=True, help=help_of["score_best"])
+        parser.add_argument("--probabilities", type=bool, default=False, help=help_of["probabilities"])
+        parser.add_argument("--out", type=Path | None, default=None, help=help_of["out"])
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="best, last or a path")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -224,6 +237,8 @@ class RunCLI(LightningCLI):
         if self.verb == "fit":
             guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
             callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
+        elif not any(isinstance(callback, PredictionWriter) for callback in callbacks):
+            callbacks.append(PredictionWriter(self.config.probabilities, self.config.out))
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(run.checkpoints)
@@ -251,7 +266,7 @@ class RunCLI(LightningCLI):
     def _settings_yaml(self) -> str:
         """All settings but the checkpoint, which belongs to one call and not to the run."""
         settings = self.config.clone()
-        settings.ckpt_path = None
+        settings.ckpt_path = settings.out = None
         text: str = self.parser.dump(settings, skip_none=False)
         return text
 

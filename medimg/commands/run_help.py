@@ -2,7 +2,7 @@
 
 _WHAT = {
     "fit": "Train a model. Settings, checkpoints and metrics go to <logs>/<experiment>/version_<k>/.",
-    "validate": "Run the validation cases through a trained model.",
+    "validate": "Score the validation cases on the original grid. Results land in <run>/validate/.",
     "test": "Score a trained model on the original grid, each case once. Results land in <run>/test/.",
     "predict": "Write one prediction a case. Results land in <run>/predict/.",
 }
@@ -19,6 +19,8 @@ _OPTIONS = """\
   --ckpt_path WHICH        best, last or a path; best and last need a run's own config.yaml
   --experiment NAME        folder of the run (default: the name of the first config)
   --logs DIR               folder of all runs (default: lightning_logs)
+  --out DIR                test, predict: folder for the predictions instead of the run's
+  --probabilities true     test, predict: also write <case>.npz with the probabilities
   --seed_everything N      seed of every random choice (default: 0)
   --trainer.max_epochs N   and every other argument of lightning's Trainer
   --model.ARG, --data.ARG  every argument of the task and of the data module in the config

@@ -85,7 +85,7 @@ class _Stdout(logging.StreamHandler[TextIO]):
         super().__init__(sys.stdout)
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]
+    def stream(self) -> TextIO:
         return sys.stdout
 
     @stream.setter

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -28,7 +28,13 @@ from medimg.datamodules.patches import (
 )
 from medimg.errors import CheckpointError, ConfigError, DataError
 from medimg.io.store import PatchStore
-from medimg.preparation.prepare import Preparation, prepare_dataset, stale_cases, store_folder
+from medimg.preparation.prepare import (
+    Preparation,
+    check_patch_size,
+    prepare_dataset,
+    stale_cases,
+    store_folder,
+)
 from medimg.preparation.splits import Split, choose_split
 from medimg.records import DatasetIndex, LabelScheme
 from medimg.transforms.augment3d import Augment3D
@@ -45,11 +51,13 @@ class SplitOptions:
     Attributes:
         num_folds: Folds dealt by patient, where neither a file nor the data set names them.
         file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
+        by: ``case`` deals cases without regard to patients; the run is marked as leaky if that splits one.
         allow_leaky: Accept a file that puts one patient on both sides; the run is marked as leaky.
     """
 
     num_folds: int = 5
     file: Path | None = None
+    by: Literal["patient", "case"] = "patient"
     allow_leaky: bool = False
 
 
@@ -107,7 +115,6 @@ class VolumeDataModule(LightningDataModule):
         self.augmentation = augmentation(patches.size) if augmentation is not None else None
         self.num_workers, self.predict_root = num_workers, predict_root
         self._ready: tuple[DatasetIndex, Split, PatchStore, LabelScheme, Tensor] | None = None
-        self._trained_on: dict[str, Any] | None = None
 
     @abstractmethod
     def read_index(self, root: Path) -> DatasetIndex:
@@ -137,6 +144,7 @@ class VolumeDataModule(LightningDataModule):
             fold=self.fold,
             num_folds=options.num_folds,
             split_file=options.file,
+            by=options.by,
             allow_leaky=options.allow_leaky,
         )
         if split.leaky:
@@ -237,7 +245,7 @@ class VolumeDataModule(LightningDataModule):
             if own["data"] == state_dict["data"]
             else []
         )
-        if seen and not self.split_options.allow_leaky:
+        if seen:
             raise CheckpointError(
                 f"the checkpoint was trained on {len(seen)} of the {len(self.split.val)} cases to be scored, such "
                 f"as {seen[0]}: use the fold it was trained with (data.init_args.fold, now {self.fold})"
@@ -248,6 +256,7 @@ class VolumeDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Endless patches, cut into epochs."""
         index, split, store, *_ = self._set_up
+        check_patch_size(store, split.train, self.patches.size)
         patient_of = {record.case_id: record.patient_id for record in index.records}
         current = CurrentCase(self.num_workers)
         dataset = PatchDataset(

@@ -2,10 +2,10 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch.utils.data import DataLoader, get_worker_info
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from medimg.errors import MedimgError, ResourceError
 
 _ID_BYTES = 256
+_NEWS_SECONDS = 2.0
 
 
 class CurrentCase:
@@ -64,22 +65,35 @@ class WatchedLoader(DataLoader[Any]):
         if self.num_workers:
             _boards.add(self._current)
             _watch_children()
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if not _is_death(error):
-                    raise
-                raise _named(error, self._current.read()) from error
-            except MedimgError as error:
-                raise type(error)(_own_words(error)) from error
-            yield batch
+        try:
+            while True:
+                try:
+                    batch = self._next(batches)
+                except StopIteration:
+                    return
+                yield batch
+        finally:
+            _boards.discard(self._current)
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        try:
+            return next(batches)
+        except RuntimeError as error:
+            if not _is_death(error):
+                raise
+            raise _named(error, self._current.read()) from error
+        except MedimgError as error:
+            raise type(error)(_own_words(error)) from error
+        except (OSError, EOFError) as error:
+            # A batch that a dying worker had on offer cannot be fetched any more. The news of its death is
+            # under way and raises in here; an error of the data set itself says where it was caught.
+            if self.num_workers and not str(error).startswith("Caught"):
+                time.sleep(_NEWS_SECONDS)
+            raise
 
 
 # Boards of the loaders that read at present.
-_boards: WeakSet[CurrentCase] = WeakSet()
+_boards: set[CurrentCase] = set()
 
 
 class _NamingHandler:

@@ -1,5 +1,6 @@
 """Samples for training and whole cases for scoring, read from the patch store or from files."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from medimg.io.store import PatchStore
 from medimg.preparation.geometry import Geometry
 from medimg.preparation.prepare import IGNORE_INDEX, Preparation, prepare_case
 from medimg.records import DatasetIndex, LabelScheme, Record
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,8 @@ class RawCaseDataset(Dataset[dict[str, Any]]):
             self.before(record.case_id)
         bare = Record(record.case_id, record.patient_id, record.images)
         case = prepare_case(bare, self.index, self.preparation)
+        for warning in case.warnings:
+            logger.warning("%s: %s", record.case_id, warning)
         return {
             keys.IMAGE: torch.from_numpy(case.image),
             keys.CASE_ID: record.case_id,

@@ -96,7 +96,7 @@ def instance_norm(volume: Tensor, weight: Tensor | None, bias: Tensor | None, *,
     volume = volume.contiguous(memory_format=torch.channels_last_3d)
     if torch.is_grad_enabled():
         # One sample is a batch of its own; on 5D input the backward pass keeps the layout too.
-        parts = volume.split(1)
+        parts = volume.split(1)  # type: ignore[no-untyped-call]
         return torch.cat(
             [functional.batch_norm(part, None, None, weight, bias, training=True, eps=eps) for part in parts]
         )

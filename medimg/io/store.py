@@ -20,17 +20,17 @@ from medimg.io.files import atomic_write
 
 # The largest magnitude that float16 holds with room for augmentation.
 _HALF_LIMIT = 30_000.0
-# Opening a map costs a fifth of a small patch, so maps stay open; nothing beside reading a large one. The
-# bounds keep a process's share of mapped pages, and its open files (one a map), flat over any number of cases.
+# Opening a map costs as much as reading a megabyte, a fifth of a small patch's time. So arrays up to that size
+# are read whole and kept; the bound keeps a process's memory flat over any number of cases.
+_SMALL_BYTES = 1 << 20
 _KEPT_BYTES = 64 << 20
-_KEPT_MAPS = 256
 
 
 class PatchStore:
     """Prepared cases in one folder.
 
-    The memory maps of small cases stay open between reads, up to 64 MiB in a process; a case that is written
-    anew is seen, because a file's identity is looked at on every read.
+    Arrays are memory-mapped, except that those up to 1 MiB are read and kept, 64 MiB of them in a process.
+    A case that is written anew is seen, because a file's identity is looked at on every read.
 
     Args:
         folder: Folder of the store; made on first write.
@@ -38,15 +38,15 @@ class PatchStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._maps = _OpenMaps()
+        self._small = _SmallArrays()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Worker processes open their own maps: a pickled map would be a copy of the whole array."""
+        """Worker processes read for themselves: what is kept here does not travel."""
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.folder = state["folder"]
-        self._maps = _OpenMaps()
+        self._small = _SmallArrays()
 
     def write(
         self,
@@ -119,51 +119,53 @@ class PatchStore:
             return False
 
     def image(self, case_id: str) -> NDArray[Any]:
-        """Memory-mapped image (C, D, H, W), float16 or float32."""
-        return self._map(case_id, "image")
+        """Read-only image (C, D, H, W), float16 or float32, memory-mapped unless small."""
+        return self._read(case_id, "image")
 
     def mask(self, case_id: str) -> NDArray[Any]:
-        """Memory-mapped class indices (D, H, W), uint8; 255 is ignored."""
-        return self._map(case_id, "mask")
+        """Read-only class indices (D, H, W), uint8; 255 is ignored."""
+        return self._read(case_id, "mask")
 
     def foreground(self, case_id: str) -> NDArray[Any]:
-        """Memory-mapped sampled foreground voxels (N, 4): class index, d, h, w."""
-        return self._map(case_id, "foreground")
+        """Read-only sampled foreground voxels (N, 4): class index, d, h, w."""
+        return self._read(case_id, "foreground")
 
-    def _map(self, case_id: str, name: str) -> NDArray[Any]:
+    def _read(self, case_id: str, name: str) -> NDArray[Any]:
         path = self.folder / case_id / f"{name}.npy"
         try:
-            return self._maps.open(path)
+            return self._small.open(path)
         except (FileNotFoundError, ValueError, EOFError) as error:
             raise DataError(f"{path} cannot be read ({error}): run `medimg prepare` again") from None
 
 
-class _OpenMaps:
-    """Memory maps that were read last, bounded in bytes and in number."""
+class _SmallArrays:
+    """Small arrays that were read last, bounded in bytes."""
 
     def __init__(self) -> None:
-        self._maps: OrderedDict[Path, tuple[tuple[int, int, int], NDArray[Any]]] = OrderedDict()
+        self._arrays: OrderedDict[Path, tuple[tuple[int, int, int], NDArray[Any]]] = OrderedDict()
         self._bytes = 0
 
     def open(self, path: Path) -> NDArray[Any]:
         status = path.stat()
         identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        kept = self._maps.get(path)
+        kept = self._arrays.get(path)
         if kept is not None and kept[0] == identity:
-            self._maps.move_to_end(path)
+            self._arrays.move_to_end(path)
             return kept[1]
         if kept is not None:
             self._forget(path)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.nbytes <= _KEPT_BYTES // 8:  # a large one would drive out many small ones and gain nothing
-            self._maps[path] = (identity, array)
+        small = status.st_size <= _SMALL_BYTES
+        array: NDArray[Any] = np.load(path, mmap_mode=None if small else "r", allow_pickle=False)
+        if small:
+            array.flags.writeable = False
+            self._arrays[path] = (identity, array)
             self._bytes += array.nbytes
-            while self._bytes > _KEPT_BYTES or len(self._maps) > _KEPT_MAPS:
-                self._forget(next(iter(self._maps)))
+            while self._bytes > _KEPT_BYTES:
+                self._forget(next(iter(self._arrays)))
         return array
 
     def _forget(self, path: Path) -> None:
-        self._bytes -= self._maps.pop(path)[1].nbytes
+        self._bytes -= self._arrays.pop(path)[1].nbytes
 
 
 def stamp(files: Iterable[Path]) -> list[list[int]]:

@@ -7,7 +7,7 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 
@@ -22,6 +22,8 @@ _ANISOTROPY = 3.0
 # A patch of this many voxels is where the search begins; 8 GB hold a seventh of it.
 _LARGEST_PATCH = 256**3
 _SMALLEST_BATCH = 2
+# A patch shorter than this along an axis shows too little of what it is to label.
+_SHORTEST_AXIS = 16
 # A batch sees at most this share of the data set, so that batches differ from one another.
 _BATCH_SHARE = 0.05
 # A crop that leaves less than this of the volume tells of a removed background.
@@ -174,13 +176,15 @@ def fit_patch(
         for axis in sorted(range(3), key=lambda axis: patch[axis] / median[axis], reverse=True):
             shorter = [n - network.divisor[axis] * (i == axis) for i, n in enumerate(patch)]
             # A shorter patch may have fewer levels, and so be cut to finer multiples.
-            if shorter[axis] >= 1 and prod(topology(spacing_mm, shorter).patch) < prod(patch):
+            long_enough = shorter[axis] >= min(_SHORTEST_AXIS, median[axis])
+            if long_enough and prod(topology(spacing_mm, shorter).patch) < prod(patch):
                 network = topology(spacing_mm, shorter)
                 break
         else:
-            least = memory_bytes(network, _SMALLEST_BATCH, in_channels, out_channels) / 1e9
+            # Rounded up to what can be typed and then fits.
+            least = ceil(memory_bytes(network, _SMALLEST_BATCH, in_channels, out_channels) / 1e8) / 10
             raise ConfigError(
-                f"--memory-gb {budget / 1e9:g}: the smallest patch {network.patch} already takes {least:.1f} GB "
+                f"--memory-gb {budget / 1e9:g}: the smallest patch {network.patch} takes {least:.1f} GB "
                 f"in batches of {_SMALLEST_BATCH}; give at least {least:.1f}"
             )
     return network

@@ -249,7 +249,9 @@ def prepare_dataset(
     if not todo:
         return 0
     # The job travels with every case: without the list of all the others.
-    job = _Job(replace(index, records=(), unlabelled=()), preparation, store, preparation.key(index))
+    job = _Job(
+        replace(index, records=(), unlabelled=(), folds=()), preparation, store, preparation.key(index)
+    )
     names = [record.case_id for record in todo]
     outcomes = map_cases(job, todo, names=names, workers=workers, scheduler=scheduler, label="prepare")
     warnings: list[tuple[str, ...]] = raise_failures(outcomes)

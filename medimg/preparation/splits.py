@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
         raise DataError(
             f"{num_folds} folds need at least {num_folds} patients, found {len(patients)}: "
             f"{', '.join(patients[:5])}. Set num_folds lower, or, to split one patient's cases "
-            "knowingly, name a split file (data.init_args.split.file) and set data.init_args.split.allow_leaky to true."
+            "knowingly, set data.init_args.split.by to case (the run is marked as leaky)."
         )
     order = np.random.RandomState(SPLIT_SEED).permutation(len(patients))
     splits = []
@@ -93,6 +94,7 @@ def choose_split(
     fold: int,
     num_folds: int,
     split_file: Path | None = None,
+    by: Literal["patient", "case"] = "patient",
     allow_leaky: bool = False,
 ) -> Split:
     """The split of one fold: from a file, else as published, else dealt by patient.
@@ -102,6 +104,7 @@ def choose_split(
         fold: Fold whose cases validate, from 0.
         num_folds: Folds to deal where neither a file nor the data set names them.
         split_file: JSON list of folds.
+        by: ``case`` deals cases whatever their patient and published folds; the run is marked if that leaks.
         allow_leaky: Accept a split that puts one patient on both sides; the run is marked.
 
     Raises:
@@ -110,13 +113,16 @@ def choose_split(
     """
     if split_file is not None:
         splits = read_split_file(split_file)
+    elif by == "case":
+        lone = [replace(record, patient_id=record.case_id) for record in index.records]
+        splits = patient_folds(lone, num_folds)
     elif index.folds:
         splits = [Split(train, val) for train, val in index.folds]
     else:
         splits = patient_folds(index.records, num_folds)
     if not 0 <= fold < len(splits):
         raise DataError(f"fold {fold} does not exist: expected 0 to {len(splits) - 1}")
-    return _checked(splits[fold], index, allow_leaky)
+    return _checked(splits[fold], index, allow_leaky or by == "case")
 
 
 def _checked(split: Split, index: DatasetIndex, allow_leaky: bool) -> Split:

@@ -1,5 +1,6 @@
 """What every task shares: optimizer, schedule, memory format and compilation."""
 
+import copy
 from typing import Any
 
 import torch
@@ -43,6 +44,17 @@ class BaseTask(LightningModule):
             # In place, so that the names in a checkpoint stay those of the plain network.
             network.compile()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "BaseTask":
+        """Copy weights and settings, as weight averaging does, and share the recipes.
+
+        Made from a config, a recipe refers to the parser and by it to the whole run.
+        """
+        memo |= {id(recipe): recipe for recipe in (self.optimizer, self.scheduler)}
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
     def apply_network(self, image: Tensor) -> Any:
         """What the network returns for an image (B, C, ...), laid out as the network wants it."""
         if not self.channels_last:
@@ -66,7 +78,10 @@ class BaseTask(LightningModule):
             config = {"scheduler": scheduler, "interval": "epoch"}
             if isinstance(scheduler, ReduceLROnPlateau):
                 # Asked only after an epoch that was validated: before the first one there is no metric.
-                config |= {"monitor": scheduler.monitor, "frequency": self.trainer.check_val_every_n_epoch or 1}
+                config |= {
+                    "monitor": scheduler.monitor,
+                    "frequency": self.trainer.check_val_every_n_epoch or 1,
+                }
         return {"optimizer": optimizer, "lr_scheduler": config}  # type: ignore[return-value]
 
 

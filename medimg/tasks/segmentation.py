@@ -126,8 +126,8 @@ class SegmentationTask(BaseTask):
         trained = checkpoint.get("medimg_classes")
         if trained is not None and tuple(trained) != self.classes:
             raise CheckpointError(
-                f"the checkpoint was trained for the classes {trained}, this config names {list(self.classes)}: use the "
-                "run's own config.yaml"
+                f"the checkpoint was trained for the classes {trained}, this config names {list(self.classes)}: "
+                "use the run's own config.yaml"
             )
 
     # ---- training ----------------------------------------------------------------------------

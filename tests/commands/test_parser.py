@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from medimg.commands.parser import FileVerbParser, call
@@ -57,3 +59,15 @@ def test_help_leaves_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
         run("--help")
     assert leave.value.code == 0
     assert "How often." in capsys.readouterr().out
+
+
+def test_dashes_are_underscores_and_config_is_an_argument_like_others(tmp_path) -> None:
+    seen = []
+
+    def verb(data: Path, *, config: Path | None = None, memory_gb: float = 8.0) -> None:
+        """Do it."""
+        seen.append((data, config, memory_gb))
+
+    call(FileVerbParser, verb, ["some-data", "--config", "a.yaml", "--memory-gb=4"], prog="medimg verb")
+    call(FileVerbParser, verb, ["some-data", "--memory_gb", "5"], prog="medimg verb")
+    assert seen == [(Path("some-data"), Path("a.yaml"), 4.0), (Path("some-data"), None, 5.0)]

@@ -27,7 +27,8 @@ def equal(a, b):
 
 def same(first, second):
     return len(first) == len(second) and all(
-        a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a) for a, b in zip(first, second, strict=True)
+        a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -53,7 +54,9 @@ def test_workers_change_nothing_and_the_seed_everything(make_decathlon, stand_in
     assert not same(first, epoch(alone, number=1))
     for data in (alone, helped):
         data.trainer = stand_in()
-    on_device = [[data.on_after_batch_transfer(batch, 0) for batch in epoch(data)] for data in (alone, helped)]
+    on_device = [
+        [data.on_after_batch_transfer(batch, 0) for batch in epoch(data)] for data in (alone, helped)
+    ]
     assert same(*on_device)
     assert on_device[0][0][keys.IMAGE].shape == (2, 1, 8, 8, 8)
     assert on_device[0][0][keys.MASK].dtype == torch.uint8
@@ -153,6 +156,17 @@ def test_a_leaky_split_is_refused_or_marked(make_decathlon, write_decathlon, tmp
     assert "LEAKY" not in make_decathlon().scored_title
 
 
+def test_cases_of_one_patient_are_dealt_one_by_one_only_when_asked(write_decathlon, tmp_path):
+    root = write_decathlon(tmp_path / "Parts", cases=[f"BRATS_009_{n:02d}" for n in range(4)])
+    with pytest.raises(DataError, match=r"split\.by to case"):
+        DecathlonDataModule(root, split=SplitOptions(num_folds=2)).setup("fit")
+    data = DecathlonDataModule(root, split=SplitOptions(num_folds=2, by="case"), store=tmp_path / "store")
+    data.setup("fit")
+    assert (len(data.split.train), len(data.split.val)) == (2, 2)
+    assert data.split.leaky == ("BRATS_009",)
+    assert "LEAKY" in data.scored_title
+
+
 def test_unknown_regions_are_refused_by_name(make_decathlon):
     with pytest.raises(ConfigError, match=r"regions: \['WT'\] are not regions of"):
         make_decathlon(regions=["WT"])
@@ -189,7 +203,9 @@ def test_only_training_batches_are_augmented(make_decathlon, stand_in):
     data.trainer = stand_in(training=True)
     assert data.on_after_batch_transfer(batch, 0)[keys.IMAGE].shape == (2, 1, 8, 8, 8)
     case = next(iter(data.val_dataloader()))
-    assert not equal(data.on_after_batch_transfer({**case, keys.SEED: torch.tensor([5])}, 0)[keys.IMAGE], case[keys.IMAGE])
+    assert not equal(
+        data.on_after_batch_transfer({**case, keys.SEED: torch.tensor([5])}, 0)[keys.IMAGE], case[keys.IMAGE]
+    )
     data.trainer = stand_in(training=False)
     assert data.on_after_batch_transfer(case, 0)[keys.IMAGE] is case[keys.IMAGE]
 
@@ -246,7 +262,9 @@ def test_cases_that_the_weights_have_seen_are_not_scored(make_decathlon, stand_i
     trained = make_decathlon(fold=0).state_dict()
     other = make_decathlon(fold=1)
     other.trainer = stand_in(verb)
-    with pytest.raises(CheckpointError, match=r"trained on 2 of the 2 cases to be scored.*data\.init_args\.fold"):
+    with pytest.raises(
+        CheckpointError, match=r"trained on 2 of the 2 cases to be scored.*data\.init_args\.fold"
+    ):
         other.load_state_dict(trained)
     same_fold = make_decathlon(fold=0)
     same_fold.trainer = stand_in(verb)

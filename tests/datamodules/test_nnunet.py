@@ -31,7 +31,10 @@ def test_ignored_voxels_reach_the_batch(tmp_path, write_nnunet):
     labels = {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}
     root = write_nnunet(tmp_path / "Dataset007_X", cases=4, labels=labels)
     data = NNUNetDataModule(
-        root, store=tmp_path / "store", split=SplitOptions(num_folds=2), patches=PatchOptions((16, 16, 16), 1, 2)
+        root,
+        store=tmp_path / "store",
+        split=SplitOptions(num_folds=2),
+        patches=PatchOptions((16, 16, 16), 1, 2),
     )
     data.prepare_data()
     data.setup("fit")

@@ -123,9 +123,13 @@ def test_a_small_case_lies_in_the_middle_of_its_patch(store):
 
 
 def test_every_corner_of_a_case_is_reached(store):
-    corners = {int(sample[keys.IMAGE].flatten()[0]) for sample in patches(store, (9, 11, 13), 200, foreground=0.0)}
+    corners = {
+        int(sample[keys.IMAGE].flatten()[0]) for sample in patches(store, (9, 11, 13), 200, foreground=0.0)
+    }
     size = (10, 12, 14)
-    assert corners == {int(np.ravel_multi_index((d, h, w), size)) for d in (0, 1) for h in (0, 1) for w in (0, 1)}
+    assert corners == {
+        int(np.ravel_multi_index((d, h, w), size)) for d in (0, 1) for h in (0, 1) for w in (0, 1)
+    }
 
 
 def test_a_larger_window_has_the_same_centre(store):
@@ -205,7 +209,7 @@ def test_regions_of_overlapping_labels_and_ignored_voxels():
 def inside(index):
     """Which label values each region's channel accepts, read out of the table by value."""
     table = region_table(index, index.region_scheme())
-    numbers = {number: value for number, value in enumerate(index.labels.values(), start=1)}
+    numbers = dict(enumerate(index.labels.values(), start=1))
     return {
         name: {numbers[number] for number in row.nonzero().flatten().tolist()}
         for name, row in zip(index.regions, table, strict=True)
@@ -236,9 +240,7 @@ def test_region_table_of_the_decathlon(tmp_path, write_decathlon):
 
 def test_region_table_of_nnunet_regions(tmp_path, write_nnunet):
     labels = {"background": 0, "whole": [1, 2, 5], "inner": [2, 5], "core": 5}
-    root = write_nnunet(
-        tmp_path / "Dataset001_X", labels=labels, more={"regions_class_order": [1, 2, 5]}
-    )
+    root = write_nnunet(tmp_path / "Dataset001_X", labels=labels, more={"regions_class_order": [1, 2, 5]})
     assert inside(index_nnunet(root)) == {"whole": {1, 2, 5}, "inner": {2, 5}, "core": {5}}
 
 

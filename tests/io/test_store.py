@@ -86,30 +86,38 @@ def test_freshness_follows_options_and_contents(store, tmp_path):
     assert not store.fresh("b", "k", [])
 
 
-def test_maps_stay_open_and_a_rewritten_case_is_seen(store):
+def test_small_arrays_are_kept_and_a_rewritten_case_is_seen(store):
     write(store, value=1)
     first = store.image("a")
     assert store.image("a") is first
+    assert not first.flags.writeable
     write(store, value=2)
+    assert (store.image("a") == 2).all()
+    assert (first == 1).all()
+
+
+def test_large_arrays_are_mapped_and_a_rewritten_case_is_seen(store):
+    write(store, value=1, shape=(64, 64, 80))
+    first = store.image("a")
+    assert isinstance(first, np.memmap)
+    assert store._small._bytes == 0
+    write(store, value=2, shape=(64, 64, 80))
     assert (store.image("a") == 2).all()
     assert (first == 1).all()  # a reader in the middle of the old file is not disturbed
 
 
-def test_open_maps_are_bounded(store, monkeypatch):
-    monkeypatch.setattr(store_module, "_KEPT_MAPS", 3)
+def test_what_is_kept_is_bounded(store, monkeypatch):
     for number in range(6):
         write(store, f"case{number}")
+    nbytes = store.image("case0").nbytes
+    monkeypatch.setattr(store_module, "_KEPT_BYTES", 3 * nbytes)
     kept = [store.image(f"case{number}") for number in range(6)]
-    assert len(store._maps._maps) == 3
+    assert store._small._bytes == 3 * nbytes
     assert store.image("case5") is kept[5]
     assert store.image("case0") is not kept[0]
-    nbytes = kept[0].nbytes
-    assert store._maps._bytes == 3 * nbytes
-    monkeypatch.setattr(store_module, "_KEPT_BYTES", 4 * nbytes)
-    assert store.image("case1") is not store.image("case1")  # too large a share to be kept
 
 
-def test_maps_do_not_travel_to_worker_processes(store):
+def test_what_is_kept_does_not_travel_to_worker_processes(store):
     write(store, shape=(32, 32, 32))
     store.image("a")
     packed = pickle.dumps(store)

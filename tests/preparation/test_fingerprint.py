@@ -24,10 +24,10 @@ def test_intensities_are_those_of_the_foreground(root, make_case):
     assert facts.intensities.shape == (2, (mask > 0).sum())
     for channel in range(2):
         assert sorted(facts.intensities[channel]) == sorted(image[channel][mask > 0])
-    drawn = measured(root, samples=50).intensities
-    assert drawn.shape == (2, 50)
+    drawn = measured(root, samples=30).intensities
+    assert drawn.shape == (2, 30)
     assert set(drawn[0]) <= set(image[0][mask > 0])
-    np.testing.assert_array_equal(drawn, measured(root, samples=50).intensities)
+    np.testing.assert_array_equal(drawn, measured(root, samples=30).intensities)
 
 
 def test_sizes_are_those_of_the_crop(root, write_volume):

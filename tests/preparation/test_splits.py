@@ -45,7 +45,7 @@ def test_no_patient_stands_on_both_sides():
 
 
 def test_too_few_patients_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"5 folds need at least 5 patients, found 2: p0, p1.*allow_leaky"):
+    with pytest.raises(DataError, match=r"5 folds need at least 5 patients, found 2: p0, p1.*split\.by to case"):
         patient_folds(records(["p0", "p1", "p0", "p1", "p0", "p1"]), 5)
 
 
@@ -97,3 +97,12 @@ def test_a_file_of_another_form_is_refused(tmp_path, text):
 def test_the_digest_tells_splits_apart():
     assert Split(("a",), ("b",)).digest == Split(("a",), ("b",)).digest
     assert Split(("a",), ("b",)).digest != Split(("b",), ("a",)).digest
+
+
+def test_one_patients_cases_are_split_by_case_only_on_request_and_marked():
+    index = index_of(records(["a"] * 12))
+    with pytest.raises(DataError, match=r"at least 5 patients, found 1.*split\.by to case"):
+        choose_split(index, fold=0, num_folds=5)
+    splits = [choose_split(index, fold=fold, num_folds=5, by="case") for fold in range(5)]
+    assert sorted(case for split in splits for case in split.val) == sorted(r.case_id for r in index.records)
+    assert all(split.leaky == ("a",) for split in splits)

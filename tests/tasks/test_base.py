@@ -1,3 +1,7 @@
+import copy
+import threading
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -134,6 +138,25 @@ def test_the_usual_layout_is_left_alone():
     spy, image = Spy(nn.Conv3d(2, 4, 3)), torch.randn(1, 2, 5, 5, 5)
     Task(spy).apply_network(image)
     assert spy.seen is image
+
+
+def test_a_copy_has_its_own_weights_and_shares_the_recipes():
+    lock = threading.Lock()  # as the parser's recipes reach one
+
+    def optimizer(params):
+        with lock:
+            return SGD(params, lr=0.1)
+
+    task = Task(optimizer=partial(optimizer), scheduler=partial(StepLR, step_size=lock))
+    copied = copy.deepcopy(task)
+    assert copied.optimizer is task.optimizer
+    assert copied.scheduler is task.scheduler
+    assert torch.equal(copied.network.weight, task.network.weight)
+    with torch.no_grad():
+        copied.network.weight += 1
+    assert not torch.equal(copied.network.weight, task.network.weight)
+    assert type(copied) is Task
+    assert set(vars(copied)) == set(vars(task))
 
 
 def test_compiling_keeps_the_names_of_the_weights():

@@ -51,6 +51,23 @@ def test_nothing_scored_is_an_error(tmp_path):
         ScoreSheet().finish(tmp_path, "t", {})
 
 
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+
+    def gather(parts, own):
+        parts[:] = [own, [row(5)]]
+
+    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    for rank in (1, 0):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        sheet = ScoreSheet()
+        sheet.add(row(1))
+        found = sheet.finish(tmp_path, "t", {})
+        assert (found is not None) == (rank == 0) == (tmp_path / "per_case.csv").exists()
+    assert found["n_cases"] == 2
+
+
 def share(rank, folder):
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     sheet = ScoreSheet()
@@ -63,6 +80,7 @@ def share(rank, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_rows_of_two_processes_are_gathered(tmp_path):
     mp.spawn(share, args=(tmp_path,), nprocs=2)
     sheet = ScoreSheet()

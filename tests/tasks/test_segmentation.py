@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, AdamW
 
 from medimg import keys
+from medimg.datamodules import PatchOptions
 from medimg.datamodules.patches import RawCaseDataset, region_table, to_regions
 from medimg.datasets.brats import index_brats
 from medimg.datasets.decathlon import index_decathlon
@@ -166,13 +167,14 @@ def networks():
 def test_each_network_trains_a_step_and_infers(name, make_task, make_trainer):
     build, levels = networks()[name]
     torch.manual_seed(0)
-    size = 64 if name == "SwinUNETR" else 16  # a Swin transformer halves five times
-    window = SlidingWindowInferer(roi_size=(size,) * 3)
+    # A Swin transformer halves five times, and its norms need more than one voxel in the end.
+    shape = (64, 32, 32) if name == "SwinUNETR" else (16, 16, 16)
+    window = SlidingWindowInferer(roi_size=shape)
     task = make_task(build(), inferer=window)
     task.trainer = make_trainer()
     task.trainer.state.fn = "test"
-    image = torch.randn(1, 1, size, size, size)
-    mask = torch.randint(0, 3, (1, 1, size, size, size), dtype=torch.uint8)
+    image = torch.randn(1, 1, *shape)
+    mask = torch.randint(0, 3, (1, 1, *shape), dtype=torch.uint8)
     task.train()
     outputs = task.network(image)
     found = outputs.shape[1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 6 else (
@@ -191,8 +193,8 @@ def test_each_network_trains_a_step_and_infers(name, make_task, make_trainer):
     assert losses[1] < losses[0]
     task.eval()
     with torch.no_grad():
-        logits = task.infer(image[..., : size - 3])
-    assert logits.shape == (1, 3, size, size, size - 3)
+        logits = task.infer(image[..., :-3])
+    assert logits.shape == (1, 3, *shape[:2], shape[2] - 3)
     assert logits.isfinite().all()
 
 
@@ -201,7 +203,9 @@ def test_each_network_trains_a_step_and_infers(name, make_task, make_trainer):
 
 def test_classes_must_be_the_datas(make_task, make_data, make_trainer):
     task = make_task(classes=["posterior", "anterior"])
-    with pytest.raises(ConfigError, match=r"\['posterior', 'anterior'\] and the data's are \['anterior', 'posterior'\]"):
+    with pytest.raises(
+        ConfigError, match=r"\['posterior', 'anterior'\] and the data's are \['anterior'"
+    ):
         make_trainer().fit(task, datamodule=make_data())
 
 
@@ -230,13 +234,17 @@ def fitted(make_task, make_data, make_trainer, tmp_path, **data_options):
 def test_a_checkpoint_knows_its_data(make_task, make_data, make_trainer, tmp_path):
     path = fitted(make_task, make_data, make_trainer, tmp_path, fold=0)
     # 56: resumed with other data or classes.
-    with pytest.raises(CheckpointError, match="split: .* in the checkpoint"):
-        make_trainer(max_epochs=2).fit(make_task(), datamodule=make_data(fold=1), ckpt_path=path, weights_only=True)
+    with pytest.raises(CheckpointError, match=r"split: .* in the checkpoint"):
+        make_trainer(max_epochs=2).fit(
+            make_task(), datamodule=make_data(fold=1), ckpt_path=path, weights_only=True
+        )
     with pytest.raises(CheckpointError, match="data: Task4 in the checkpoint, Task6 now"):
-        make_trainer(max_epochs=2).fit(make_task(), datamodule=make_data(6), ckpt_path=path, weights_only=True)
+        make_trainer(max_epochs=2).fit(
+            make_task(), datamodule=make_data(6), ckpt_path=path, weights_only=True
+        )
     # The cases to be scored were trained on.
     for verb in ("test", "validate"):
-        with pytest.raises(CheckpointError, match="was trained on 2 of the 2 cases"):
+        with pytest.raises(CheckpointError, match=r"was trained on 2 of the 2 cases"):
             getattr(make_trainer(), verb)(
                 make_task(), datamodule=make_data(fold=1), ckpt_path=path, weights_only=True, verbose=False
             )
@@ -252,28 +260,24 @@ def test_a_checkpoint_knows_its_data(make_task, make_data, make_trainer, tmp_pat
 
 @pytest.mark.parametrize("name", ["SGD poly", "AdamW cosine", "plateau", "focal"])
 def test_it_learns_boxes(name, make_task, make_data, make_trainer):
-    from medimg.datamodules import PatchOptions
-
     torch.manual_seed(0)
     recipe = {
         "SGD poly": {
             "optimizer": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True),
             "scheduler": PolynomialSchedule(),
         },
-        "AdamW cosine": {"scheduler": CosineSchedule(warmup=0.1)},
+        "AdamW cosine": {"optimizer": lambda p: AdamW(p, lr=0.03), "scheduler": CosineSchedule(warmup=0.1)},
         "plateau": {"scheduler": lambda o: ReduceLROnPlateau(o, "val/loss", patience=0)},
         "focal": {"loss": DiceFocalLoss()},
     }[name]
-    data = make_data(patches=PatchOptions((16, 16, 16), batch_size=2, batches_per_epoch=15))
-    trainer = make_trainer(max_epochs=2, gradient_clip_val=1.0)
+    data = make_data(patches=PatchOptions((16, 16, 16), batch_size=2, batches_per_epoch=25))
+    trainer = make_trainer(max_epochs=3, gradient_clip_val=1.0)
     trainer.fit(make_task(**recipe), datamodule=data)
     assert trainer.callback_metrics["val/dice"] > 0.6
     assert 0 < trainer.callback_metrics["val/loss"] < 1.5
 
 
 def test_regions_learn_too_in_bfloat16(make_region_task, make_brats, make_trainer):
-    from medimg.datamodules import PatchOptions
-
     torch.manual_seed(0)
     data = make_brats(patches=PatchOptions((16, 16, 16), batch_size=2, batches_per_epoch=15))
     trainer = make_trainer(max_epochs=2, precision="bf16-mixed")
@@ -285,8 +289,6 @@ def test_regions_learn_too_in_bfloat16(make_region_task, make_brats, make_traine
 
 
 def test_accumulated_batches_make_one_step(make_task, make_data, make_trainer):
-    from medimg.datamodules import PatchOptions
-
     data = make_data(patches=PatchOptions((16, 16, 16), batch_size=1, batches_per_epoch=4))
     trainer = make_trainer(accumulate_grad_batches=2)
     trainer.fit(make_task(), datamodule=data)

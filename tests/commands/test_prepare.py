@@ -1,0 +1,36 @@
+from medimg.commands.prepare import prepare
+from medimg.datasets import index_dataset
+from medimg.io.store import PatchStore
+from medimg.preparation.prepare import Preparation, stale_cases, store_folder
+
+SHAPE = (6, 8, 10)
+
+
+def test_cases_are_prepared_once(tmp_path, write_decathlon, capsys):
+    root = write_decathlon(tmp_path / "Task99_Fake", 3, shape=SHAPE)
+    store = tmp_path / "store"
+    assert prepare(root, store=store, workers=1) == 0
+    assert "3 of 3 cases prepared now" in capsys.readouterr().out
+    index = index_dataset(root)
+    folder = store_folder(store, index, Preparation())
+    assert stale_cases(index, Preparation(), PatchStore(folder)) == []
+    assert prepare(root, store=store, workers=1) == 0
+    said = capsys.readouterr().out
+    assert f"0 of 3 cases prepared now, the others were up to date: {folder}" in said
+    assert f"next: medimg fit --config CONFIG --data.root {root} --data.store {store}" in said
+
+
+def test_the_config_decides(tmp_path, write_brats, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = write_brats(tmp_path / "brats", 2)
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "data:\n  class_path: medimg.datamodules.BraTSDataModule\n"
+        "  init_args: {store: kept, preparation: {spacing_mm: [2.0, 2.0, 2.0]}}\n"
+    )
+    assert prepare(root, config=config, workers=1) == 0
+    said = capsys.readouterr().out
+    assert f"next: medimg fit --config {config} --data.root {root}\n" in said
+    expected = Preparation(spacing_mm=(2.0, 2.0, 2.0), normalization=("zscore_nonzero",))
+    folder = store_folder(tmp_path / "kept", index_dataset(root), expected)
+    assert PatchStore(folder).image("BraTS-GLI-00000-000").shape == (4, 8, 8, 8)
