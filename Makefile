@@ -1,5 +1,5 @@
 # Every target is one command that can be typed as well. `make check` is what CI runs.
-.PHONY: check test lint types layers slow real demo bench build
+.PHONY: check test lint types layers slow real demo bench build constraints
 
 check:
 	.ci/run
@@ -34,3 +34,8 @@ bench:
 
 build:
 	uv build
+
+# Write down the versions of this environment, after its tests have passed.
+constraints:
+	{ head -n 1 constraints.txt; uv pip freeze | grep -viE '^(nvidia|cuda|-e|medimg)|file:'; } > constraints.new
+	mv constraints.new constraints.txt

@@ -8,7 +8,7 @@ import pytest
 # Test folders are no packages, so the writers are found by their folder; last, to hide nothing.
 sys.path.append(str(Path(__file__).parent))
 
-from writers import brats, decathlon, nifti, nnunet
+from writers import brats, decathlon, images, nifti, nnunet
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +39,27 @@ def write_nnunet():
 def write_brats():
     """``write_brats(root, cases=..., year=...)``: a BraTS folder; returns it."""
     return brats.write_brats
+
+
+@pytest.fixture(scope="session")
+def make_picture():
+    """``make_picture(seed, shape)``: a smooth random picture, uint8 (H, W)."""
+    return images.make_picture
+
+
+@pytest.fixture(scope="session")
+def write_picture():
+    """``write_picture(path, pixels=..., seed=...)``: a picture file; returns its path."""
+    return images.write_picture
+
+
+@pytest.fixture(scope="session")
+def write_table():
+    """``write_table(path, header, rows)``: a CSV, packed as the name says; returns its path."""
+    return images.write_table
+
+
+@pytest.fixture(scope="session")
+def write_class_folders():
+    """``write_class_folders(root, {"benign": 3}, prefix=...)``: PNGs in a folder a class; returns the root."""
+    return images.write_class_folders

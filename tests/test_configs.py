@@ -25,7 +25,12 @@ from medimg.errors import ConfigError
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
-TINY = sorted((ROOT / "tests" / "conf").glob("*.yaml"))
+SEGMENTATION = [path for path in CONFIGS if "SegmentationTask" in path.read_text()]
+CLASSIFICATION = [path for path in CONFIGS if "ClassificationTask" in path.read_text()]
+# The classification's tiny config runs in tests/tasks/test_classification.py.
+TINY = [
+    path for path in sorted((ROOT / "tests" / "conf").glob("*.yaml")) if path.stem in ("softmax", "regions")
+]
 
 
 # ---- the tiny runs ------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ def build(words):
     return cli
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("config", SEGMENTATION, ids=lambda path: path.stem)
 def test_a_config_builds_and_its_network_fits_its_classes(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli = build(["--config", str(config), "--data.root", str(tmp_path), "--trainer.accelerator", "cpu"])
@@ -179,6 +184,62 @@ def test_a_config_builds_and_its_network_fits_its_classes(config, tmp_path, monk
         assert tuple(data.regions) == task.classes
     if data.augmentation is not None:
         assert data.augmentation.patch_size == data.patches.size
+
+
+@pytest.mark.parametrize("config", CLASSIFICATION, ids=lambda path: path.stem)
+def test_a_classification_builds_and_its_network_fits_its_labels(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("medimg.models.weights._is_reachable", lambda: False)
+    cli = build(["--config", str(config), "--data.root", str(tmp_path), "--trainer.accelerator", "cpu"])
+    task, data = cli.model, cli.datamodule
+    # Weights that a checkpoint would bring; shapes are all that is looked at.
+    task.network.load_state_dict(task.network.state_dict())
+    network = copy.deepcopy(task.network).to("meta").eval()
+    logits = network(torch.empty(1, data.image.channels, *data.image.size, device="meta"))
+    assert logits.shape == (1, len(task.classes))
+    assert data.batch.grouped == (task.pooling is not None)
+    if task.pooling is not None and task.pooling.over == "features":
+        assert task.pooling.in_features == network.num_features
+
+
+UNET = {
+    "input_channels": 1, "n_stages": 3, "features_per_stage": [4, 8, 8], "conv_op": "torch.nn.Conv3d",
+    "kernel_sizes": 3,
+    "strides": [1, 2, 2], "n_conv_per_stage_decoder": [1, 1], "num_classes": 3, "conv_bias": True,
+    "norm_op": "torch.nn.InstanceNorm3d", "norm_op_kwargs": {"affine": True}, "nonlin": "torch.nn.LeakyReLU",
+    "deep_supervision": True,
+}  # fmt: skip
+DYNAMIC = "dynamic_network_architectures.architectures.unet"
+NETWORKS = {
+    "monai.networks.nets.SegResNet": {
+        "in_channels": 1, "out_channels": 3, "init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1],
+    },
+    "monai.networks.nets.SwinUNETR": {
+        "in_channels": 1, "out_channels": 3, "depths": [1] * 4, "num_heads": [1] * 4, "feature_size": 12,
+    },
+    f"{DYNAMIC}.PlainConvUNet": {**UNET, "n_conv_per_stage": [1, 1, 1]},
+    f"{DYNAMIC}.ResidualEncoderUNet": {**UNET, "n_blocks_per_stage": [1, 1, 1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS, ids=lambda name: name.rpartition(".")[2])
+def test_a_network_is_named_by_its_class_path(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overlay = tmp_path / "network.yaml"
+    network = {"class_path": name, "init_args": NETWORKS[name]}
+    overlay.write_text(yaml.safe_dump({"model": {"init_args": {"network": network}}}))
+    config = ROOT / "tests" / "conf" / "softmax.yaml"
+    cli = build(["--config", str(config), "--config", str(overlay), "--data.root", str(tmp_path)])
+    task = cli.model
+    assert type(task.network).__name__ == name.rpartition(".")[2]
+    monkeypatch.setattr(task, "log", lambda *args, **options: None)
+    image, mask = torch.randn(1, 1, 64, 32, 32), torch.randint(0, 3, (1, 1, 64, 32, 32), dtype=torch.uint8)
+    loss = task.training_step({"image": image, "mask": mask}, 0)
+    loss.backward()
+    levels = task.network(image)
+    assert isinstance(levels, list) == (name.startswith(DYNAMIC))  # deep supervision
+    with torch.no_grad():
+        assert task.eval()(image).shape == (1, 3, 64, 32, 32)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@ from medimg.callbacks.checkpoint_io import SafeCheckpointIO
 from medimg.callbacks.data_wait import DataWait
 from medimg.callbacks.finite_loss import FiniteLoss
 from medimg.callbacks.graceful_stop import GracefulStop
+from medimg.callbacks.label_curves import LabelCurves
 from medimg.callbacks.prediction_writer import PredictionWriter
 from medimg.callbacks.rank_watch import RankWatch
 from medimg.callbacks.sample_pictures import SamplePictures
@@ -12,6 +13,7 @@ __all__ = [
     "DataWait",
     "FiniteLoss",
     "GracefulStop",
+    "LabelCurves",
     "PredictionWriter",
     "RankWatch",
     "SafeCheckpointIO",

@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from medimg import keys
 from medimg.inference.export import export_probs
 from medimg.io.files import atomic_write, safe_name
 from medimg.io.nifti import write_mask
-from medimg.tasks import SegmentationTask
+from medimg.tasks import ClassificationTask, SegmentationTask
 
 
 class PredictionWriter(Callback):
     """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
 
     The files go into ``<run>/predict/`` or ``<run>/test/masks/``; beside them ``predictions.json`` names the
-    classes, the values they are written with and the checkpoint.
+    classes, the values they are written with and the checkpoint. A classification writes its one table itself and is
+    only told where to.
 
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
@@ -40,6 +41,11 @@ class PredictionWriter(Callback):
     def _choose(self, trainer: Trainer, default: str) -> None:
         # Here and not batch by batch: asking for log_dir makes all processes talk, and one may have a batch more.
         self._place = self.folder or Path(trainer.log_dir or ".") / default
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell a classification where its table goes."""
+        if isinstance(pl_module, ClassificationTask):
+            pl_module.predictions_folder = self.folder
 
     def on_test_batch_end(
         self,
@@ -73,7 +79,9 @@ class PredictionWriter(Callback):
         """Say how the files came about."""
         self._describe(trainer, pl_module, self._place)
 
-    def _write(self, folder: Path, pl_module: SegmentationTask, outputs: Any, batch: dict[str, Any]) -> None:
+    def _write(self, folder: Path, pl_module: LightningModule, outputs: Any, batch: dict[str, Any]) -> None:
+        if not isinstance(pl_module, SegmentationTask):
+            return  # a classifier's predictions are the rows of its table
         folder.mkdir(parents=True, exist_ok=True)
         for number, case_id in enumerate(batch[keys.CASE_ID]):
             name = safe_name(case_id)
@@ -89,8 +97,8 @@ class PredictionWriter(Callback):
                 with atomic_write(folder / f"{name}.npz", durable=False) as temporary:
                     np.savez_compressed(temporary, probs=probs)
 
-    def _describe(self, trainer: Trainer, pl_module: SegmentationTask, folder: Path) -> None:
-        if not trainer.is_global_zero or not folder.is_dir():
+    def _describe(self, trainer: Trainer, pl_module: LightningModule, folder: Path) -> None:
+        if not trainer.is_global_zero or not folder.is_dir() or not isinstance(pl_module, SegmentationTask):
             return
         facts = {
             "classes": list(pl_module.classes),

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from medimg.datasets.table import TableColumns, index_table
+from medimg.errors import ConfigError
+from medimg.records import ImageIndex, Task
+
 if TYPE_CHECKING:
     from medimg.preparation.audit import CaseReport
     from medimg.records import DatasetIndex
@@ -22,20 +26,35 @@ def audit(
     scheduler: str | None = None,
     form: Literal["agree", "sform", "qform"] = "agree",
     convention: str | None = None,
+    table: Path | None = None,
+    columns: TableColumns | None = None,
+    task: Task = "binary",
+    look_alikes: bool = True,
 ) -> int:
-    """Check every case of a Decathlon, nnU-Net or BraTS folder and say what is wrong with which.
+    """Check every case of a data set and say what is wrong with which.
 
-    Shapes, spacings, orientations, label values, voxels that are no numbers, grids of channels and masks,
-    images that appear twice. Ends with 1 if a case would be refused in training.
+    Volumes (Decathlon, nnU-Net, BraTS): shapes, spacings, orientations, label values, voxels that are no numbers,
+    grids of channels and masks, images that appear twice. 2D images (a folder a class, MedMNIST, the known
+    radiograph sets, or a table with its columns): files that cannot be read, labels out of range, odd values,
+    patients in two splits, copies and look-alikes. Ends with 1 if a case would be refused in training.
 
     Args:
-        data: Folder of the data set.
+        data: Folder of the data set, or a MedMNIST file.
         out: CSV to write, a row a case.
         workers: Local processes.
         scheduler: Address of a Dask scheduler, such as tcp://host:8786, in place of local processes.
         form: Which affine to trust in files whose sform and qform differ; "agree" refuses them.
         convention: Meaning of BraTS masks where names do not tell it, such as brats2024-ped.
+        table: Table of a set of 2D images that is no known one; needs its columns.
+        columns: Which column of that table holds what.
+        task: What that table's labels are.
+        look_alikes: In 2D images, also compare what pictures look like, and not only their pixels.
     """
+    images = _image_index(data, table, columns, task)
+    if images is not None:
+        from medimg.commands.audit_images import audit_image_set
+
+        return audit_image_set(images, out=out, workers=workers, scheduler=scheduler, look_alikes=look_alikes)
     from medimg.datasets import index_dataset
     from medimg.preparation.audit import audit_dataset, write_reports
 
@@ -46,6 +65,25 @@ def audit(
         write_reports(out, reports)
         print(f"A row for each case: {out}")
     return int(any(report.verdict == "refuse" for report in reports))
+
+
+def _image_index(
+    data: Path, table: Path | None, columns: TableColumns | None, task: Task
+) -> ImageIndex | None:
+    """Index 2D images; ``None`` if the folder holds volumes."""
+    if table is not None:
+        if columns is None:
+            raise ConfigError(
+                "--table needs its columns: --columns.id, --columns.patient and --columns.images name them."
+            )
+        return index_table(table, data, columns=columns, task=task, missing="keep")
+    from medimg.datasets.recognise_images import recognise_images
+
+    return (
+        None
+        if (data / "dataset.json").is_file()
+        else recognise_images(data, missing="keep", repeats="separate")
+    )
 
 
 def _summary(index: DatasetIndex, reports: Sequence[CaseReport]) -> list[str]:

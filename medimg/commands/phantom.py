@@ -34,4 +34,35 @@ def brats(
     print(f"next: medimg fit --config configs/brats.yaml --data.root {root}")
 
 
-phantom = {"brats": brats}
+def mammography(
+    out: Path,
+    *,
+    patients: int = 40,
+    seed: int = 0,
+    size: tuple[int, int] = (512, 416),
+    workers: int = 1,
+) -> None:
+    """Write mammograms with known cancers, laid out as RSNA's screening competition.
+
+    Four DICOM images a patient and train.csv. One breast in five holds a cancer. The same seed
+    gives the same files, and a stopped run goes on where it was.
+
+    Args:
+        out: New or empty folder to write to.
+        patients: Number of patients.
+        seed: Another seed gives other breasts.
+        size: Height and width of the images in pixels, e.g. "[256,208]" for small ones.
+        workers: Processes to use.
+    """
+    import shlex
+
+    # numpy, scipy and pydicom are loaded here, so that --help answers at once.
+    from medimg.phantoms.mammography import write_mammography
+
+    folders = write_mammography(out, patients=patients, seed=seed, size=size, workers=workers)
+    root = shlex.quote(str(out))
+    print(f"{len(folders)} phantoms in {root}, {folders[0].name} to {folders[-1].name}")
+    print(f"next: medimg fit --config configs/mammography.yaml --data.root {root}")
+
+
+phantom = {"brats": brats, "mammography": mammography}

@@ -17,7 +17,7 @@ from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from medimg.callbacks import (
     DataWait,
@@ -33,7 +33,7 @@ from medimg.commands.parser import ShortErrors
 from medimg.commands.parts import check_parts
 from medimg.commands.precision import resolve_precision
 from medimg.commands.run_folder import MetricsLogger, RunFolderCallback
-from medimg.commands.run_words import config_files
+from medimg.commands.run_words import config_files, configs_first
 from medimg.commands.silence import show_own_lines, silence
 from medimg.commands.suggestions import shorten
 from medimg.errors import CheckpointError, ConfigError
@@ -327,6 +327,8 @@ class RunCLI(LightningCLI):
         best = self.folder.checkpoints / f"{BEST}.ckpt"
         finished = self.trainer.state.finished and not self.trainer.interrupted
         if self.config.score_best and finished and best.is_file() and not self.config.trainer.fast_dev_run:
+            # The table goes into its own files; metrics.csv is the record of the training.
+            self.trainer.loggers = [log for log in self.trainer.loggers if not isinstance(log, CSVLogger)]
             self.trainer.validate(**{**common, "ckpt_path": str(best)}, verbose=False)
 
     def _say_what_next(self) -> None:
@@ -385,7 +387,7 @@ def run(verb: str, words: list[str]) -> int:
     show_own_lines()
     words = ["--help" if word == "--help-all" else word for word in words]
     try:
-        cli = RunCLI(verb, words, config_files(words))
+        cli = RunCLI(verb, configs_first(words), config_files(words))
         try:
             return cli.start()
         finally:

@@ -39,6 +39,31 @@ def config_files(words: list[str]) -> list[Path]:
     return found
 
 
+def configs_first(words: list[str]) -> list[str]:
+    """Move the config files to the front, so that any other option overrides them wherever it was typed.
+
+    Args:
+        words: Words after the verb.
+
+    Returns:
+        The same words, their order kept within configs and within the rest.
+
+    Example:
+        >>> configs_first(["--data.root", "x", "--config", "a.yaml", "--config=b.yaml"])
+        ['--config', 'a.yaml', '--config=b.yaml', '--data.root', 'x']
+    """
+    configs: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name not in CONFIG_OPTIONS:
+            others.append(word)
+        else:
+            configs += [word] if equals else [word, next(rest, "")]
+    return configs + others
+
+
 def check_configs(paths: list[Path]) -> None:
     """Refuse config files that are missing, are no YAML, or try to widen what configs may name.
 

@@ -60,9 +60,7 @@ def read_raster(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[
         except Exception as error:
             # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error and more on damaged files.
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(
-                f"{path}: truncated or damaged ({reason}). Copy or download it again."
-            ) from error
+            raise DataError(f"{path}: truncated or damaged ({reason}). Copy or download it again.") from error
 
 
 def write_png(path: Path, array: NDArray[np.generic]) -> None:
@@ -117,9 +115,7 @@ def _too_large(path: Path, found: str) -> DataError:
     )
 
 
-def _to_array(
-    path: Path, image: Image.Image
-) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+def _to_array(path: Path, image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
     """Convert a loaded picture by its mode."""
     match image.mode:
         case "L" | "RGB":

@@ -9,7 +9,7 @@ from medimg.errors import DataError
 
 Order = Literal["columns", "rows"]
 # Ways in which tables write an empty mask.
-_EMPTY = {"", "-1", "nan"}
+_EMPTY = {"-1", "nan"}
 
 
 def encode(mask: NDArray[np.generic], *, relative: bool = False, order: Order = "columns") -> str:
@@ -17,8 +17,9 @@ def encode(mask: NDArray[np.generic], *, relative: bool = False, order: Order = 
 
     Args:
         mask: Shape (H, W); everything but zero is inside.
-        relative: Count each start from the end of the run before, as SIIM pneumothorax does; otherwise from
-            the picture's first pixel, which is 1.
+        relative: Write as start how many pixels lie between this run and the one before (for the first: and
+            the picture's beginning), as SIIM pneumothorax does; otherwise the place of the run's first pixel,
+            the picture's first being 1.
         order: Whether pixels are counted down the columns, as most competitions do, or along the rows.
 
     Returns:
@@ -35,17 +36,14 @@ def encode(mask: NDArray[np.generic], *, relative: bool = False, order: Order = 
         >>> encode(mask)
         '1 3 10 5'
         >>> encode(mask, relative=True)
-        '1 3 6 5'
+        '0 3 6 5'
     """
     if mask.ndim != 2:
         raise DataError(f"expected a mask of shape (H, W) to encode, found {mask.shape}. Encode each plane.")
     flat = (mask != 0).ravel(order="F" if order == "columns" else "C")
     edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0, append=0))
     starts, ends = edges[::2], edges[1::2]
-    # A relative start is the gap since the last run's end, and the first pixel still counts as 1.
-    first = starts - np.concatenate([[-1], ends[:-1]]) if relative else starts + 1
-    if relative and len(first):
-        first = np.concatenate([first[:1], first[1:]])
+    first = starts - np.concatenate([[0], ends])[:-1] if relative else starts + 1
     return " ".join(str(number) for number in np.stack([first, ends - starts], axis=1).ravel())
 
 
@@ -83,7 +81,7 @@ def decode(
 def _runs(text: str, *, relative: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return starts, counted from 0, and lengths."""
     words = text.replace(",", " ").split()
-    if len(words) == 1 and words[0].lower() in _EMPTY or not words:
+    if len(words) == 1 and words[0].lower() in _EMPTY:
         words = []
     try:
         numbers = np.array([int(word) for word in words], np.int64)
@@ -96,7 +94,6 @@ def _runs(text: str, *, relative: bool) -> tuple[NDArray[np.int64], NDArray[np.i
         )
     starts, lengths = numbers[::2], numbers[1::2]
     if relative and len(starts):
-        # Each start is a gap; the first counts from 0 in SIIM's own tables.
         ends_before = np.concatenate([[0], np.cumsum(starts + lengths)[:-1]])
         return starts + ends_before, lengths
     return starts - 1, lengths

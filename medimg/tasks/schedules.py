@@ -1,9 +1,18 @@
-"""Learning-rate schedules whose length is the run's, so that it stands in one place of a config."""
+"""Learning-rate schedules whose length is the run's, so that it stands in one place of a config.
 
+Each is a formula of the step and the run's length, and keeps nothing else. A run that is gone on with and
+made longer therefore follows the longer curve; torch's own chained schedulers stay at the rate, often
+zero, with which the shorter one ended.
+"""
+
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, PolynomialLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+_START = 0.01  # share of the rate with which a warm-up begins
 
 
 class Schedule(ABC):
@@ -17,17 +26,23 @@ class Schedule(ABC):
         self.warmup = warmup
 
     @abstractmethod
-    def main(self, optimizer: Optimizer, steps: int) -> LRScheduler:
-        """The schedule after the warm-up, over ``steps`` optimizer steps."""
+    def rate(self, base: float, progress: float) -> float:
+        """The rate after the warm-up, from the optimizer's rate and the share in [0, 1] of the way done."""
 
     def build(self, optimizer: Optimizer, steps: int) -> LRScheduler:
         """The whole schedule over ``steps`` optimizer steps."""
+        return LambdaLR(optimizer, [self._factor(group["lr"], steps) for group in optimizer.param_groups])
+
+    def _factor(self, base: float, steps: int) -> Callable[[int], float]:
         rising = round(self.warmup * steps)
-        after = self.main(optimizer, max(1, steps - rising))
-        if not rising:
-            return after
-        start = LinearLR(optimizer, start_factor=0.01, total_iters=rising)
-        return SequentialLR(optimizer, [start, after], milestones=[rising])
+
+        def factor(step: int) -> float:
+            if step < rising:
+                return _START + (1 - _START) * step / rising
+            progress = min(1.0, (step - rising) / max(1, steps - rising))
+            return self.rate(base, progress) / base if base else 0.0
+
+        return factor
 
 
 class CosineSchedule(Schedule):
@@ -39,15 +54,19 @@ class CosineSchedule(Schedule):
 
     Reference:
         Loshchilov and Hutter 2017, "SGDR", arXiv:1608.03983.
+
+    Example:
+        >>> CosineSchedule(eta_min=0.1).rate(base=0.3, progress=0.5)
+        0.2
     """
 
     def __init__(self, eta_min: float = 0.0, warmup: float = 0.0) -> None:
         super().__init__(warmup)
         self.eta_min = eta_min
 
-    def main(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+    def rate(self, base: float, progress: float) -> float:
         """One annealing without restarts."""
-        return CosineAnnealingLR(optimizer, T_max=steps, eta_min=self.eta_min)
+        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * progress)) / 2
 
 
 class PolynomialSchedule(Schedule):
@@ -59,12 +78,16 @@ class PolynomialSchedule(Schedule):
 
     Reference:
         Chen et al. 2018, "DeepLab", arXiv:1606.00915.
+
+    Example:
+        >>> PolynomialSchedule(power=2.0).rate(base=1.0, progress=0.5)
+        0.25
     """
 
     def __init__(self, power: float = 0.9, warmup: float = 0.0) -> None:
         super().__init__(warmup)
         self.power = power
 
-    def main(self, optimizer: Optimizer, steps: int) -> LRScheduler:
+    def rate(self, base: float, progress: float) -> float:
         """Polynomial decay to zero."""
-        return PolynomialLR(optimizer, total_iters=steps, power=self.power)
+        return float(base * (1 - progress) ** self.power)

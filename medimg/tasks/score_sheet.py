@@ -46,7 +46,7 @@ class ScoreSheet:
         Returns:
             The summary on the first process, ``None`` on the others.
         """
-        rows = _gathered(self._rows)
+        rows = gathered(self._rows)
         self._rows = []
         if rows is None:
             return None
@@ -58,7 +58,7 @@ class ScoreSheet:
         return summary
 
 
-def _gathered(rows: list[Row]) -> list[Row] | None:
+def gathered(rows: list[Row]) -> list[Row] | None:
     """The rows of all processes on the first one, ``None`` on the others."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows

@@ -45,7 +45,9 @@ def test_no_patient_stands_on_both_sides():
 
 
 def test_too_few_patients_are_refused_with_the_way_out():
-    with pytest.raises(DataError, match=r"5 folds need at least 5 patients, found 2: p0, p1.*split\.by to case"):
+    with pytest.raises(
+        DataError, match=r"5 folds need at least 5 patients, found 2: p0, p1.*split\.by to case"
+    ):
         patient_folds(records(["p0", "p1", "p0", "p1", "p0", "p1"]), 5)
 
 

@@ -61,5 +61,35 @@ def test_a_schedule_goes_on_where_a_checkpoint_left_it():
     assert other.param_groups[0]["lr"] == pytest.approx(whole[13])
 
 
+@pytest.mark.parametrize("schedule", [CosineSchedule(warmup=0.1), PolynomialSchedule()])
+def test_a_run_that_is_made_longer_follows_the_longer_curve(schedule, tmp_path):
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = schedule.build(optimizer, 10)
+    for _ in range(10):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    torch.save([optimizer.state_dict(), scheduler.state_dict()], tmp_path / "state")
+    states = torch.load(tmp_path / "state", weights_only=True)  # plain values only
+    other = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    resumed = schedule.build(other, 40)
+    other.load_state_dict(states[0])
+    resumed.load_state_dict(states[1])
+    whole, _ = rates(schedule, 40)
+    other.step()
+    resumed.step()
+    assert other.param_groups[0]["lr"] == pytest.approx(whole[11])
+
+
+def test_each_group_of_parameters_has_its_own_rate():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2, 0.0)]
+    optimizer = SGD(groups)
+    scheduler = CosineSchedule(eta_min=0.02).build(optimizer, 4)
+    for _ in range(2):
+        optimizer.step()
+        scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.06, 0.11, 0.0])
+
+
 def test_a_run_of_one_step_can_be_scheduled():
     assert rates(PolynomialSchedule(), 1)[0] == [0.1]

@@ -203,9 +203,7 @@ def test_each_network_trains_a_step_and_infers(name, make_task, make_trainer):
 
 def test_classes_must_be_the_datas(make_task, make_data, make_trainer):
     task = make_task(classes=["posterior", "anterior"])
-    with pytest.raises(
-        ConfigError, match=r"\['posterior', 'anterior'\] and the data's are \['anterior'"
-    ):
+    with pytest.raises(ConfigError, match=r"\['posterior', 'anterior'\] and the data's are \['anterior'"):
         make_trainer().fit(task, datamodule=make_data())
 
 

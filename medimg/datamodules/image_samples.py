@@ -1,0 +1,267 @@
+"""Samples of labelled images: which are drawn, how they are changed, and how a batch is put together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from medimg import keys
+from medimg.datamodules.patches import SampleKey
+from medimg.errors import ConfigError, DataError
+from medimg.models.pooling import SIZES
+from medimg.preparation.image_pixels import ImageOptions
+from medimg.records import Record
+from medimg.transforms.image2d import AlbumentationsTransform
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCase:
+    """What is judged as one: an image, or the images of a group.
+
+    Attributes:
+        case_id: Name of the image, or of the group.
+        patient_id: Whom it belongs to.
+        images: Case ids of its images.
+        label: Value of each label (K,), NaN where it is unknown; ``None`` for a case without labels.
+        weight: How much it counts in the loss.
+    """
+
+    case_id: str
+    patient_id: str
+    images: tuple[str, ...]
+    label: Floats | None
+    weight: float
+
+
+def image_cases(records: Sequence[Record], classes: Sequence[str], *, grouped: bool) -> list[ImageCase]:
+    """Make the cases that are judged from records.
+
+    Args:
+        records: Images.
+        classes: Names of the K labels.
+        grouped: Judge the images of one ``Record.group`` together; a group has a label if any of its images has it.
+
+    Returns:
+        Cases, sorted by id.
+
+    Raises:
+        DataError: If a group holds images of several patients.
+    """
+    members: dict[str, list[Record]] = {}
+    for record in records:
+        name = record.group if grouped and record.group is not None else record.case_id
+        members.setdefault(name, []).append(record)
+    return [_case(name, members[name], classes) for name in sorted(members)]
+
+
+def _case(name: str, records: Sequence[Record], classes: Sequence[str]) -> ImageCase:
+    patients = sorted({record.patient_id for record in records})
+    if len(patients) > 1:
+        raise DataError(f"the group {name} holds images of several patients: {', '.join(patients[:4])}")
+    label = None
+    if any(record.labels for record in records):
+        rows = np.array([[r.labels.get(c, np.nan) for c in classes] for r in records], np.float32)  # (n, K)
+        unknown = np.isnan(rows).all(axis=0)
+        label = np.where(unknown, np.nan, np.where(np.isnan(rows), -np.inf, rows).max(axis=0)).astype(
+            np.float32
+        )
+    weight = float(np.mean([record.weight for record in records]))
+    return ImageCase(name, patients[0], tuple(record.case_id for record in records), label, weight)
+
+
+def draw_weights(labels: Floats, balance: float) -> NDArray[np.float64]:
+    """How often each case is drawn, so that rare labels are seen more often.
+
+    Exclusive classes are drawn equally often under ``balance`` 1; so are positives and negatives of one label. Of
+    several labels, a case is drawn as its rarest one asks for.
+
+    Args:
+        labels: Values (N, K), NaN where unknown.
+        balance: 0 draws every case alike, 1 evens out the classes, between them in part.
+
+    Returns:
+        Probabilities (N,) that sum to 1.
+
+    Example:
+        >>> draw_weights(np.float32([[1], [0], [0], [0]]), 1.0).round(3).tolist()
+        [0.5, 0.167, 0.167, 0.167]
+    """
+    known = ~np.isnan(labels)
+    positive = np.nan_to_num(labels) >= 0.5
+    n_positive = np.maximum(positive.sum(axis=0), 1)
+    n_negative = np.maximum((known & ~positive).sum(axis=0), 1)
+    need = np.where(positive, 1 / n_positive, 0.0).max(axis=1)
+    if labels.shape[1] == 1:
+        need = np.where(positive[:, 0], 1 / n_positive, 1 / n_negative)
+    # Cases without any positive label share what a label's negatives weigh on average.
+    empty = need == 0
+    if empty.any():
+        need[empty] = 1 / max(int(empty.sum()), 1)
+    weights = need**balance
+    result: NDArray[np.float64] = weights / weights.sum()
+    return result
+
+
+class ImageSampler(Sampler[SampleKey]):
+    """Draws cases and seeds from (seed, epoch) alone, so that a run is the same on any number of workers.
+
+    Each process of a distributed run takes every ``world``-th sample of one sequence, in which classes are as
+    balanced as asked for, whatever the number of processes.
+
+    Args:
+        weights: Probability of each case to be drawn (N,); ``None`` deals all cases once in an epoch.
+        num_cases: Number of cases N, which is also the number of samples in an epoch over all processes.
+        seed: Seed of the run.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(
+        self, num_cases: int, *, weights: NDArray[np.float64] | None, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.num_cases, self.weights, self.seed = num_cases, weights, seed
+        self.rank, self.world, self.epoch = rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch, after a resume too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_cases // self.world
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is None:
+            cases = rng.permutation(self.num_cases)
+        else:
+            cases = rng.permutation(_systematic(self.weights, rng))
+        seeds = rng.integers(2**62, size=self.num_cases)
+        for i in range(self.rank, len(self) * self.world, self.world):
+            yield SampleKey(int(cases[i]), int(seeds[i]))
+
+
+def _systematic(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """As many draws as cases; each case as often as its weight says, give or take one.
+
+    Plain drawing with replacement would leave out a third of even an evenly weighted class.
+    """
+    n = len(weights)
+    order = rng.permutation(n)
+    places = (np.arange(n) + rng.random()) / n
+    drawn = np.searchsorted(np.cumsum(weights[order]), places).clip(max=n - 1)
+    picked: NDArray[np.int64] = order[drawn]
+    return picked
+
+
+class ImageDataset(Dataset[dict[str, Any]]):
+    """Cases with their pixels: changed by chance when a :class:`SampleKey` asks, as they are when a number asks.
+
+    Args:
+        cases: What is judged as one.
+        read: Gives the pixels (C, H, W), uint8 or uint16, of an image by its case id.
+        options: What the network sees.
+        transform: Augmentation.
+        grouped: Whether cases have several images; the number of each is then part of the batch.
+        max_images: Most images of one case in training; others are left out by chance.
+        before: Called with the case id before a case is read.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[ImageCase],
+        read: Callable[[str], NDArray[Any]],
+        options: ImageOptions,
+        *,
+        transform: AlbumentationsTransform | None = None,
+        grouped: bool = False,
+        max_images: int | None = None,
+        before: Callable[[str], None] | None = None,
+    ) -> None:
+        self.cases, self.read, self.options = cases, read, options
+        self.transform, self.grouped, self.max_images, self.before = transform, grouped, max_images, before
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, key: SampleKey | int) -> dict[str, Any]:
+        case = self.cases[key.case if isinstance(key, SampleKey) else key]
+        if self.before is not None:
+            self.before(case.case_id)
+        names, seeds = list(case.images), [None] * len(case.images)
+        if isinstance(key, SampleKey):
+            names, seeds = self._drawn(case, key.seed)
+        images = [self._image(name, seed) for name, seed in zip(names, seeds, strict=True)]
+        sample: dict[str, Any] = {
+            keys.IMAGE: torch.from_numpy(np.stack(images)),  # (n, C, H, W)
+            keys.CASE_ID: case.case_id,
+            keys.PATIENT_ID: case.patient_id,
+            keys.WEIGHT: case.weight,
+        }
+        if case.label is not None:
+            sample[keys.LABEL] = torch.from_numpy(case.label.copy())
+        if isinstance(key, SampleKey):
+            sample[keys.SEED] = key.seed
+        return sample
+
+    def _drawn(self, case: ImageCase, seed: int) -> tuple[list[str], list[Any]]:
+        """The images of a training sample and a seed for each."""
+        rng = np.random.default_rng(seed)
+        chosen = list(case.images)
+        if self.max_images is not None and len(chosen) > self.max_images:
+            chosen = [chosen[i] for i in sorted(rng.permutation(len(chosen))[: self.max_images])]
+        return chosen, rng.integers(2**32, size=len(chosen)).tolist()
+
+    def _image(self, name: str, seed: int | None) -> NDArray[Any]:
+        pixels = self.read(name)
+        if pixels.dtype == np.uint16:
+            # The whole range of 16 bits, so nothing is cut off.
+            pixels = pixels.astype(np.float32) / np.float32(65535)
+        if self.transform is not None:
+            pixels = self.transform.evaluate(pixels) if seed is None else self.transform(pixels, seed)
+        wanted = self.options.size
+        if pixels.shape[1:] != tuple(wanted):
+            if seed is None:
+                return _centre(pixels, wanted)
+            raise ConfigError(
+                f"the augmentation gives images of {pixels.shape[1:]} and data.init_args.image.size is "
+                f"{tuple(wanted)}: end the list with a crop of that size, or remove stored_size"
+            )
+        return pixels
+
+
+def _centre(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """The middle of an image (C, H, W) that is kept larger than the network sees it."""
+    top, left = (pixels.shape[1] - size[0]) // 2, (pixels.shape[2] - size[1]) // 2
+    return np.ascontiguousarray(pixels[:, top : top + size[0], left : left + size[1]])
+
+
+def collate_images(samples: Sequence[dict[str, Any]], *, grouped: bool) -> dict[str, Any]:
+    """Put a batch together.
+
+    Args:
+        samples: What :class:`ImageDataset` gave.
+        grouped: Whether a case has several images.
+
+    Returns:
+        ``image`` (M, C, H, W) with the images of all cases one after the other, M being B unless ``grouped``;
+        ``label`` (B, K), ``weight`` (B,), ``seed`` (B,), lists of ids, and ``sizes`` (B,) if ``grouped``.
+    """
+    batch: dict[str, Any] = {
+        keys.IMAGE: torch.cat([sample[keys.IMAGE] for sample in samples]),
+        keys.WEIGHT: torch.tensor([sample[keys.WEIGHT] for sample in samples], dtype=torch.float32),
+        keys.CASE_ID: [sample[keys.CASE_ID] for sample in samples],
+        keys.PATIENT_ID: [sample[keys.PATIENT_ID] for sample in samples],
+    }
+    if all(keys.LABEL in sample for sample in samples):
+        batch[keys.LABEL] = torch.stack([sample[keys.LABEL] for sample in samples])
+    if keys.SEED in samples[0]:
+        batch[keys.SEED] = torch.tensor([sample[keys.SEED] for sample in samples])
+    if grouped:
+        batch[SIZES] = torch.tensor([len(sample[keys.IMAGE]) for sample in samples])
+    return batch

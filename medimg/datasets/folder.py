@@ -1,0 +1,127 @@
+"""Images sorted into a folder for each class."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from medimg.datasets.image_cases import IMAGE_SUFFIXES, SPLIT_NAMES, ImageCases
+from medimg.errors import ConfigError, DataError
+from medimg.records import ImageIndex, Task
+
+# The BUSI ultrasound set lays each outline beside its image: `benign (1)_mask.png`, `benign (1)_mask_1.png`.
+_MASK = re.compile(r".+_mask(_\d+)?", re.IGNORECASE)
+
+
+def index_folder(
+    root: Path,
+    *,
+    patient: str | None = None,
+    positive: Sequence[str] = (),
+    name: str | None = None,
+) -> ImageIndex:
+    r"""Index a folder for each class, alone or below ``train``, ``val`` and ``test``.
+
+    A case's id is its path below the root. Files named ``_mask`` are skipped, and so are names that begin
+    with ``.`` or ``_``.
+
+    Args:
+        root: Folder that holds the classes' folders, or the splits'.
+        patient: Regular expression whose group finds the patient in a case's id, such as ``(pat\d+)_``;
+            ``None`` declares every image a patient of its own.
+        positive: Classes that count as 1 in a binary task, such as ``malignant`` against the rest; empty
+            keeps the classes as they are.
+        name: Name of the data set; by default the folder's.
+
+    Returns:
+        A multi-class index, or a binary one if ``positive`` is given.
+
+    Raises:
+        DataError: If there are no classes, a split lacks the classes of another, or a patient is not found.
+        ConfigError: If a class of ``positive`` is unknown.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder for each class, and there is none. Check the path.")
+    splits = split_folders(root)
+    places: list[tuple[str | None, Path]] = [(split, root / folder) for folder, split in splits.items()]
+    places = places or [(None, root)]
+    classes = _classes(root, places)
+    pattern = re.compile(patient) if patient else None
+    if unknown := sorted(set(positive) - set(classes)):
+        raise ConfigError(f"positive: {', '.join(unknown)} is no class; {root} has {', '.join(classes)}")
+    task: Task = "binary" if positive else "multiclass"
+    names = ("+".join(positive),) if positive else classes
+    cases = ImageCases(root, root)
+    for split, place in places:
+        for kind in _folders(place):
+            labels = {label: float(kind == label or kind in positive) for label in names}
+            for path in image_files(place / kind):
+                case_id = path.relative_to(root).as_posix()
+                owner = _patient(case_id, pattern)
+                if owner is None:
+                    cases.fault(case_id, f"the pattern {patient!r} finds no patient in it")
+                    continue
+                cases.add(case_id, owner, [case_id], where=case_id, labels=labels, split=split)
+    return ImageIndex(name or root.resolve().name, root, task, names, cases.records())
+
+
+def split_folders(root: Path) -> dict[str, str]:
+    """Folders below the root that are splits, and which: ``{"valid": "val"}``."""
+    return {name: SPLIT_NAMES[name.lower()] for name in _folders(root) if name.lower() in SPLIT_NAMES}
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Images at any depth below a folder, sorted; masks, hidden files and links out of it left out.
+
+    Args:
+        folder: Where to look.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        for file in sorted(files):
+            path = Path(place) / file
+            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not _MASK.fullmatch(path.stem)
+            if is_image and not file.startswith((".", "_")):
+                yield path
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
+
+
+def _classes(root: Path, places: Sequence[tuple[str | None, Path]]) -> tuple[str, ...]:
+    """The classes' names; every split must have the same ones, or one would be scored on classes never seen."""
+    found = {
+        place: tuple(n for n in _folders(place) if next(image_files(place / n), None)) for _, place in places
+    }
+    classes = sorted({name for names in found.values() for name in names})
+    if len(classes) < 2:
+        raise DataError(
+            f"{root}: expected two or more folders of images, one a class, alone or below train, val and test; "
+            f"found {', '.join(classes) or 'none'}."
+        )
+    train = set(classes) if places[0][0] is None else set(_of_train(places, found))
+    if unseen := sorted(set(classes) - train):
+        raise DataError(
+            f"{root}: the class {unseen[0]} has no training images. Check the folders of the splits."
+        )
+    return tuple(classes)
+
+
+def _of_train(
+    places: Sequence[tuple[str | None, Path]], found: dict[Path, tuple[str, ...]]
+) -> tuple[str, ...]:
+    train = [names for (split, _), names in zip(places, found.values(), strict=True) if split == "train"]
+    if not train:
+        raise DataError(
+            f"{places[0][1].parent}: expected a folder train beside {places[0][1].name}, found none"
+        )
+    return train[0]
+
+
+def _patient(case_id: str, pattern: re.Pattern[str] | None) -> str | None:
+    if pattern is None:
+        return case_id
+    match = pattern.search(case_id)
+    return (match[1] if match.groups() else match[0]) if match else None

@@ -1,0 +1,44 @@
+"""RANZCR CLiP (2021): where catheters and lines lie on chest radiographs, 11 labels.
+
+Reference:
+    Tang et al., "CLiP, catheter and line position dataset", Scientific Data 8, 2021.
+"""
+
+from pathlib import Path
+
+from medimg.datasets.image_cases import Missing
+from medimg.datasets.image_table import need_table
+from medimg.datasets.table import TableColumns, index_table
+from medimg.records import ImageIndex
+
+LABELS = (
+    *("ETT - Abnormal", "ETT - Borderline", "ETT - Normal"),
+    *("NGT - Abnormal", "NGT - Borderline", "NGT - Incompletely Imaged", "NGT - Normal"),
+    *("CVC - Abnormal", "CVC - Borderline", "CVC - Normal", "Swan Ganz Catheter Present"),
+)
+
+
+def index_ranzcr(root: Path, *, suffix: str = ".jpg", missing: Missing = "error") -> ImageIndex:
+    """Index ``train.csv`` with ``train/<StudyInstanceUID>.jpg``.
+
+    Args:
+        root: Folder of the competition's data.
+        suffix: End of the images' names, for sets that were converted.
+        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
+
+    Returns:
+        A multi-label index of the 11 labels.
+
+    Raises:
+        DataError: If the table is missing or a row cannot be used.
+    """
+    columns = TableColumns(
+        id="StudyInstanceUID",
+        patient="PatientID",
+        images=(f"train/{{StudyInstanceUID}}{suffix}",),
+        labels=LABELS,
+    )
+    table = need_table(Path(root), ["train.csv"], "RANZCR")
+    return index_table(
+        table, root, columns=columns, task="multilabel", classes=LABELS, missing=missing, name="RANZCR"
+    )

@@ -1,0 +1,86 @@
+"""SIIM-ACR Pneumothorax Segmentation (2019): radiographs with outlines as relative run-length codes."""
+
+import os
+from pathlib import Path
+
+from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_table import need_table, read_table
+from medimg.errors import DataError
+from medimg.records import ImageIndex
+
+SHAPE = (1024, 1024)  # (H, W) of every image and mask
+_TABLES = ("train-rle.csv", "stage_2_train.csv", "siim-pneumothorax-train-rle.csv")
+_FOLDERS = ("dicom-images-train", "train")
+_SUFFIXES = (".dcm", ".png", ".jpg")
+
+
+def index_siim(root: Path, *, table: Path | None = None, missing: Missing = "error") -> ImageIndex:
+    """Index the images of ``train-rle.csv``; the label is whether an image has a mask.
+
+    Images lie at any depth, as they were handed out: ``dicom-images-train/<study>/<series>/<ImageId>.dcm``.
+
+    Args:
+        root: Folder with the table and the images.
+        table: The table if it lies elsewhere.
+        missing: What to do with an image that is not there: ``error``, ``skip`` or ``keep``.
+
+    Returns:
+        A binary index of ``pneumothorax``. Patients are not published, so that every image is one. The masks
+        themselves come from `siim_masks`.
+
+    Raises:
+        DataError: If the table is missing or a row cannot be used.
+    """
+    root = Path(root)
+    path = table or need_table(root, _TABLES, "SIIM pneumothorax")
+    masks = siim_masks(path)
+    cases = ImageCases(root, path, missing)
+    places = _places(root)
+    for image, codes in masks.items():
+        place = places.get(image, f"{cases.files.folder_of(_FOLDERS)}/{image}.dcm")
+        cases.add(image, image, [place], where=image, labels={"pneumothorax": float(bool(codes))})
+    return ImageIndex("SIIM-pneumothorax", root, "binary", ("pneumothorax",), cases.records())
+
+
+def siim_masks(table: Path) -> dict[str, list[str]]:
+    """Run-length codes of each image, one for each outline; an empty list where there is no pneumothorax.
+
+    The codes are relative and column-major on 1024 x 1024 pixels: each start counts from the end of the run
+    before it.
+
+    Args:
+        table: ``train-rle.csv``.
+
+    Raises:
+        DataError: If a code is damaged, or an image has a mask in one row and none in another.
+    """
+    content = read_table(table)
+    masks: dict[str, list[str]] = {}
+    empty: set[str] = set()
+    for line, (image, code) in content.select(["ImageId", "EncodedPixels"]):
+        codes = masks.setdefault(image, [])
+        if code == "-1":
+            empty.add(image)
+        elif code and len(code.split()) % 2 == 0 and code.replace(" ", "").isdecimal():
+            codes.append(code)
+        else:
+            raise DataError(
+                f"{table}, line {line}: expected pairs of a start and a length, or -1; found {code[:40]!r}"
+            )
+        if codes and image in empty:
+            raise DataError(
+                f"{table}, line {line}: {image} has a mask in one row and none in another; one of them is wrong"
+            )
+    return masks
+
+
+def _places(root: Path) -> dict[str, str]:
+    """Where each image lies, by its name without the suffix."""
+    places: dict[str, str] = {}
+    for folder, _, files in os.walk(root):
+        for file in files:
+            path = Path(folder) / file
+            if path.suffix in _SUFFIXES:
+                # Kept by the order of suffixes where a folder holds both the DICOM and its conversion.
+                places.setdefault(path.stem, path.relative_to(root).as_posix())
+    return places

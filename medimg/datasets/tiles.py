@@ -1,0 +1,125 @@
+"""Histopathology tiles with masks, as in the HuBMAP challenges: a table of run-length codes, or mask files."""
+
+import re
+from pathlib import Path
+
+from medimg.datasets.folder import image_files
+from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_table import Table, find_table, read_table
+from medimg.errors import DataError
+from medimg.records import ImageIndex
+
+_CODES = ("rle", "encoding", "EncodedPixels", "predicted", "segmentation")
+_PATIENTS = ("patient_id", "patient", "patient_number")
+_FOLDERS = ("train_images", "train", "images", ".")
+_MASK_FOLDERS = ("masks", "train_masks", "labels")
+_SUFFIXES = (".tiff", ".tif", ".png", ".jpg")
+
+
+def index_tiles(
+    root: Path,
+    *,
+    table: Path | None = None,
+    label: str = "foreground",
+    patient: str | None = None,
+    missing: Missing = "error",
+) -> ImageIndex:
+    r"""Index ``train.csv`` with ``train_images/<id>.tiff``, or a folder ``images`` beside a folder ``masks``.
+
+    Args:
+        root: Folder of the data.
+        table: Table with ``id`` and the run-length code of each tile (absolute, column-major); by default
+            ``train.csv``, and without one the folders.
+        label: Name of what the masks show.
+        patient: Regular expression whose group finds the patient in a tile's id, such as ``(\w+)_\d+``; ``None``
+            takes the table's patient column, and without one declares every tile a patient of its own.
+        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
+
+    Returns:
+        A binary index: whether a tile's code is empty; unknown where masks are files, which stand in
+        ``Record.mask``. The codes come from `tile_masks`.
+
+    Raises:
+        DataError: If there is neither a table nor a folder of masks, or a tile cannot be used.
+    """
+    root = Path(root)
+    found = table or find_table(root, ["train.csv"])
+    pattern = re.compile(patient) if patient else None
+    cases = ImageCases(root, found or root, missing)
+    if found is None:
+        _add_files(cases, root, pattern)
+    else:
+        _add_rows(cases, read_table(found), label, pattern)
+    return ImageIndex(root.resolve().name, root, "binary", (label,), cases.records())
+
+
+def tile_masks(table: Path) -> dict[str, str]:
+    """Run-length code of each tile: absolute, column-major, empty for an empty mask.
+
+    Args:
+        table: Table with ``id`` and a column of codes.
+
+    Raises:
+        DataError: If there is no column of codes, or a tile stands twice.
+    """
+    content = read_table(table)
+    masks: dict[str, str] = {}
+    for line, (tile, code) in content.select(["id", _code_column(content)]):
+        if tile in masks:
+            raise DataError(f"{table}, line {line}: the id {tile} stands twice; keep one row")
+        masks[tile] = code
+    return masks
+
+
+def _add_rows(cases: ImageCases, table: Table, label: str, pattern: re.Pattern[str] | None) -> None:
+    owner_column = next((name for name in _PATIENTS if table.has(name)), "id")
+    folder = cases.files.folder_of(_FOLDERS)
+    for line, (tile, code, owner) in table.select(["id", _code_column(table), owner_column]):
+        if code not in ("", "-1") and (len(code.split()) % 2 or not code.replace(" ", "").isdecimal()):
+            cases.fault(line, f"expected pairs of a start and a length, found {code[:40]!r}")
+            continue
+        who = owner if pattern is None else _patient(tile, pattern)
+        if who is None:
+            cases.fault(
+                line, f"the pattern {pattern.pattern if pattern else ''!r} finds no patient in {tile}"
+            )
+            continue
+        stem = tile if folder == "." else f"{folder}/{tile}"
+        path = cases.files.suffix_of(stem, _SUFFIXES)
+        cases.add(tile, who, [path], where=line, labels={label: float(code not in ("", "-1"))})
+
+
+def _add_files(cases: ImageCases, root: Path, pattern: re.Pattern[str] | None) -> None:
+    masks = next((root / name for name in _MASK_FOLDERS if (root / name).is_dir()), None)
+    images = next((root / name for name in _FOLDERS[:-1] if (root / name).is_dir()), None)
+    if masks is None or images is None:
+        raise DataError(
+            f"{root}: expected train.csv, or a folder images beside a folder masks; found neither. "
+            "Give the folder that holds them, or name the table."
+        )
+    mask_of = {path.stem: path for path in sorted(masks.iterdir()) if path.suffix in _SUFFIXES}
+    for path in image_files(images):
+        name = path.relative_to(root).as_posix()
+        mask = mask_of.get(path.stem) or mask_of.get(f"{path.stem}_mask")
+        who = path.stem if pattern is None else _patient(path.stem, pattern)
+        if mask is None:
+            cases.fault(name, f"has no mask {masks.name}/{path.name}")
+        elif who is None:
+            cases.fault(name, f"the pattern {pattern.pattern if pattern else ''!r} finds no patient in it")
+        else:
+            cases.add(path.stem, who, [name], where=name, mask=mask.relative_to(root).as_posix())
+
+
+def _code_column(table: Table) -> str:
+    column = next((name for name in _CODES if table.has(name)), None)
+    if column is None:
+        raise DataError(
+            f"{table.path}: expected a column of run-length codes ({', '.join(_CODES)}); "
+            f"found {', '.join(table.header)}."
+        )
+    return column
+
+
+def _patient(tile: str, pattern: re.Pattern[str]) -> str | None:
+    match = pattern.search(tile)
+    return (match[1] if match.groups() else match[0]) if match else None

@@ -1,0 +1,99 @@
+"""VinBigData chest X-ray abnormalities: three readers an image, a row for each box of each reader.
+
+Reference:
+    Nguyen et al., "VinDr-CXR: An open dataset of chest X-rays with radiologist's annotations",
+    Scientific Data 9, 2022.
+"""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_table import Table, need_table, read_table
+from medimg.errors import ConfigError
+from medimg.records import ImageIndex
+
+LABELS = (
+    *("Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "ILD"),
+    *("Infiltration", "Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion"),
+    *("Pleural thickening", "Pneumothorax", "Pulmonary fibrosis"),
+)
+_NO_FINDING = 14
+
+Merge = Literal["any", "majority", "all", "mean"]
+
+
+def index_vinbigdata(
+    root: Path, *, merge: Merge = "majority", table: Path | None = None, missing: Missing = "error"
+) -> ImageIndex:
+    """Index the images of ``train.csv``, the readers' findings made one.
+
+    Args:
+        root: Folder with the table and ``train/<image_id>.dicom``, or ``.png`` of a converted set.
+        merge: A finding counts if ``any`` reader has it, more than half (``majority``), or ``all``; ``mean`` makes
+            the share of readers a soft label.
+        table: The table if it lies elsewhere.
+        missing: What to do with an image that is not there: ``error``, ``skip`` or ``keep``.
+
+    Returns:
+        A multi-label index of the 14 findings; no finding is all of them 0. Patients are not published, so that
+        every image is one.
+
+    Raises:
+        DataError: If the table is missing or a row cannot be used.
+        ConfigError: If ``merge`` is unknown.
+    """
+    if merge not in get_args(Merge):
+        raise ConfigError(f"merge: expected {', '.join(get_args(Merge))}, found {merge!r}")
+    root = Path(root)
+    content = read_table(table or need_table(root, ["train.csv"], "VinBigData"))
+    cases = ImageCases(root, content.path, missing)
+    readings = _readings(cases, content)
+    for image, (line, readers) in readings.items():
+        path = cases.files.suffix_of(f"train/{image}", (".dicom", ".dcm", ".png", ".jpg"))
+        counts = [sum(number in found for found in readers.values()) for number in range(len(LABELS))]
+        labels = {
+            name: merge_votes(count, len(readers), merge) for name, count in zip(LABELS, counts, strict=True)
+        }
+        cases.add(image, image, [path], where=line, labels=labels)
+    return ImageIndex("VinBigData", root, "multilabel", LABELS, cases.records())
+
+
+def merge_votes(votes: int, readers: int, merge: Merge) -> float:
+    """Label of an image that some of its readers gave.
+
+    Args:
+        votes: Readers who have the finding.
+        readers: Readers of the image.
+        merge: The rule.
+
+    Example:
+        >>> [merge_votes(1, 3, rule) for rule in ("any", "majority", "all")]
+        [1.0, 0.0, 0.0]
+        >>> round(merge_votes(1, 3, "mean"), 3)
+        0.333
+    """
+    match merge:
+        case "any":
+            return float(votes > 0)
+        case "majority":
+            return float(2 * votes > readers)
+        case "all":
+            return float(votes == readers)
+        case "mean":
+            return votes / readers
+
+
+def _readings(cases: ImageCases, table: Table) -> dict[str, tuple[int, dict[str, set[int]]]]:
+    """First line of each image, and the findings of each of its readers."""
+    readings: dict[str, tuple[int, dict[str, set[int]]]] = {}
+    names = (*LABELS, "No finding")
+    for line, (image, name, number, reader) in table.select(["image_id", "class_name", "class_id", "rad_id"]):
+        if not number.isdecimal() or int(number) >= len(names) or names[int(number)] != name:
+            cases.fault(line, f"class {number!r} is named {name!r}, which is not one of VinBigData's 15")
+            continue
+        _, readers = readings.setdefault(image, (line, {}))
+        found = readers.setdefault(reader, set())
+        if int(number) != _NO_FINDING:
+            found.add(int(number))
+    return readings

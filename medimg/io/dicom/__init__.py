@@ -1,0 +1,7 @@
+"""Single DICOM files as float32 images: headers not trusted, the fastest decoder for each transfer syntax."""
+
+from medimg.io.dicom.image import DicomImage, read_image
+from medimg.io.dicom.parse import is_dicom
+from medimg.io.dicom.stored import read_stored
+
+__all__ = ["DicomImage", "is_dicom", "read_image", "read_stored"]

@@ -1,0 +1,1 @@
+"""Make-believe studies with known truth, to try a whole pipeline without patient data."""

@@ -1,0 +1,204 @@
+"""Brain-tumour phantoms in the layout of BraTS 2023: what a BraTS reader reads, without a patient."""
+
+import gzip
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from medimg.errors import ConfigError
+from medimg.io.files import atomic_write
+from medimg.parallel import map_cases, raise_failures
+from medimg.phantoms.anatomy import build_anatomy
+from medimg.phantoms.contrast import MODALITIES, label, render, sample_voxels, tissue_fractions
+from medimg.phantoms.fields import Frame
+from medimg.phantoms.tumours import grow, kind_of, place_lesions
+from medimg.phantoms.vessels import draw_vessels
+
+SHAPE = (155, 240, 240)
+FIRST_ID = 90_000  # no real case of BraTS 2023 has such a number
+
+_MOST_CASES = 10_000  # five digits from FIRST_ID on
+_SMALLEST = 24  # below it a rim is thinner than a voxel
+# Raised when the same seed gives other brains than before, so that a folder never holds both kinds.
+_RECIPE = 1
+_README = "README.txt"
+_MARK = "These are phantoms, drawn by medimg. They show no patient."
+_DESCRIPTION = b"phantom, not a patient"
+_GZIP_LEVEL = 2  # noise hardly shrinks: higher levels take longer and gain next to nothing
+
+
+def write_brats(
+    out: Path,
+    *,
+    cases: int = 16,
+    seed: int = 0,
+    shape: tuple[int, int, int] = SHAPE,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    workers: int = 1,
+) -> list[Path]:
+    """Write brains with known tumours in the layout of BraTS 2023.
+
+    Each case is a folder ``BraTS-GLI-9xxxx-000`` of five files, ``<folder>-{t1n,t1c,t2w,t2f,seg}.nii.gz``:
+    four skull-stripped int16 scans with anatomy, bias field, partial volume and Rician noise, and the labels
+    1 necrosis, 2 oedema, 3 enhancing tumour. Eight cases in a row hold four with a necrotic core in an
+    enhancing rim, two with a second lesion, one that enhances throughout and one that does not enhance. No
+    threshold in one scan finds the core or the enhancing part; the four scans together show them.
+
+    A case depends on the seed and its number only: not on ``cases``, ``workers`` or what was written before.
+    The same seed gives the same bytes on one machine, and the same brain at every shape. Cases that the
+    folder already holds are kept, so that a stopped run goes on where it was.
+
+    Args:
+        out: Folder to write to: missing, empty, or written by this function with the same settings.
+        cases: Number of cases, 1 to 10000.
+        seed: Any number from 0 on.
+        shape: Volume (D, H, W), at least 24 along each axis. The brain is scaled to fit.
+        spacing_mm: Voxel size along (D, H, W) as the files state it.
+        workers: Processes to use.
+
+    Returns:
+        The folder of each case, in order.
+
+    Raises:
+        ConfigError: If an argument is out of range, or the folder holds other things.
+        DataError: If a case could not be made.
+        ResourceError: If a file cannot be written.
+    """
+    out = Path(out)
+    _check(cases, seed, shape, spacing_mm)
+    _claim(out, _readme(seed, shape, spacing_mm))
+    names = [f"BraTS-GLI-{FIRST_ID + index}-000" for index in range(cases)]
+    write = partial(_write_case, out=out, seed=seed, shape=shape, spacing_mm=spacing_mm)
+    return raise_failures(map_cases(write, range(cases), names=names, workers=workers, label="phantoms"))
+
+
+def draw_case(
+    index: int,
+    *,
+    seed: int,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Draw one phantom without writing it.
+
+    Args:
+        index: Number of the case from 0 on.
+        seed: Seed of the set.
+        shape: Volume (D, H, W); W runs to the left, H to the back and D up.
+        spacing_mm: Voxel size along (D, H, W); only its ratios matter here.
+
+    Returns:
+        The scans t1n, t1c, t2w, t2f, shape (4, D, H, W), 0 outside the brain; and the labels, (D, H, W).
+
+    Example:
+        >>> scans, labels = draw_case(0, seed=0, shape=(24, 32, 28))
+        >>> scans.shape, np.unique(labels).tolist()
+        ((4, 24, 32, 28), [0, 1, 2, 3])
+    """
+    # One generator a step: what one step draws never shifts the next.
+    placing, healthy, growing, piping, painting = (
+        np.random.default_rng([seed, index, step]) for step in range(5)
+    )
+    lesions = place_lesions(placing, kind_of(index))
+    anatomy = build_anatomy(healthy, tuple(lesion.bulge for lesion in lesions))
+    frame = Frame.fit(shape, spacing_mm)
+    vessels = draw_vessels(piping, anatomy.hull, frame)
+    voxels = sample_voxels(painting, frame, anatomy, grow(growing, lesions), vessels)
+    parts = tissue_fractions(voxels, frame.voxel_mm)
+    scans = np.zeros((len(MODALITIES), *shape), np.int16)
+    labels = np.zeros(shape, np.uint8)
+    labels[frame.box][voxels.inside] = label(voxels)
+    for modality in range(len(MODALITIES)):
+        scans[modality][frame.box][voxels.inside] = render(painting, frame, voxels, parts, modality)
+    return scans, labels
+
+
+def _write_case(
+    index: int, *, out: Path, seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> Path:
+    name = f"BraTS-GLI-{FIRST_ID + index}-000"
+    folder = out / name
+    # The labels are written last, so a case that has them is whole.
+    if (folder / f"{name}-seg.nii.gz").exists():
+        return folder
+    scans, labels = draw_case(index, seed=seed, shape=shape, spacing_mm=spacing_mm)
+    for modality, scan in zip(MODALITIES, scans, strict=True):
+        _write_volume(folder / f"{name}-{modality}.nii.gz", scan, spacing_mm)
+    _write_volume(folder / f"{name}-seg.nii.gz", labels, spacing_mm)
+    return folder
+
+
+def _write_volume(path: Path, volume: NDArray[np.generic], spacing_mm: tuple[float, float, float]) -> None:
+    """Write (D, H, W) with the affine of BraTS, of which every byte follows from the arguments."""
+    depth_mm, height_mm, width_mm = spacing_mm
+    affine = np.diag([-width_mm, -height_mm, depth_mm, 1.0])
+    affine[1, 3] = (volume.shape[1] - 1) * height_mm  # BraTS: 239
+    nifti: Any = nibabel.nifti1.Nifti1Image  # nibabel's constructor has no types
+    image = nifti(volume.T, affine)  # the file's axes are (W, H, D)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header["descrip"] = _DESCRIPTION
+    # Neither a time nor a name in the gzip header: they would differ from run to run.
+    content = gzip.compress(image.to_bytes(), compresslevel=_GZIP_LEVEL, mtime=0)
+    with atomic_write(path, durable=False) as temporary:
+        temporary.write_bytes(content)
+
+
+def _check(
+    cases: int, seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> None:
+    if not 1 <= cases <= _MOST_CASES:
+        raise ConfigError(f"cases: expected 1 to {_MOST_CASES}, found {cases}.")
+    if seed < 0:
+        raise ConfigError(f"seed: expected a number from 0 on, found {seed}.")
+    if min(shape) < _SMALLEST:
+        raise ConfigError(
+            f"shape: expected at least {_SMALLEST} voxels along each of D, H, W, found {tuple(shape)}. "
+            "Smaller brains cannot show a tumour's parts; 72 80 80 is a good small size."
+        )
+    if not all(0 < step < np.inf for step in spacing_mm):
+        raise ConfigError(f"spacing_mm: expected three positive lengths, found {tuple(spacing_mm)}.")
+
+
+def _readme(seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> str:
+    size = " x ".join(str(side) for side in shape)
+    steps = " x ".join(f"{float(step):g}" for step in spacing_mm)
+    return (
+        f"{_MARK}\n\n"
+        "Brains with known tumours in the layout of BraTS 2023, to try programs on. No figure\n"
+        "reached on them says anything about patients.\n\n"
+        "t1n, t1c, t2w, t2f: four scans, skull-stripped.\n"
+        "seg: 1 necrosis (NCR), 2 oedema (ED), 3 enhancing tumour (ET).\n"
+        f"Case numbers start at {FIRST_ID}, which no case of BraTS 2023 has.\n\n"
+        f"seed {seed}\nshape {size} (D, H, W)\nspacing {steps} mm\nrecipe {_RECIPE}\n"
+    )
+
+
+def _claim(out: Path, readme: str) -> None:
+    """Make the folder ours, or refuse it."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out}: expected a folder to write phantoms to, found a file. Name another folder."
+        )
+    note = out / _README
+    found = note.read_text(encoding="utf-8", errors="replace") if note.is_file() else ""
+    if found == readme:
+        return
+    if found.startswith(_MARK):
+        theirs, ours = (", ".join(text.splitlines()[-4:]) for text in (found, readme))
+        raise ConfigError(
+            f"{out}: holds phantoms made with other settings ({theirs}) than asked for ({ours}). "
+            "Name another folder, or delete this one."
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(
+            f"{out}: expected an empty or new folder, found one with other files in it. "
+            "Name another folder, so that phantoms never mix with real cases."
+        )
+    with atomic_write(note) as temporary:
+        temporary.write_text(readme, encoding="utf-8")

@@ -1,0 +1,289 @@
+"""Folds of labelled images: a patient on one side, every label spread evenly.
+
+Reference:
+    Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011: the rarest
+    label is dealt first. Here whole patients are dealt instead of single images.
+"""
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medimg.errors import DataError
+from medimg.preparation.splits import SPLIT_SEED, Split
+from medimg.records import ImageIndex, Record
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 20
+
+
+def image_folds(
+    index: ImageIndex,
+    num_folds: int,
+    *,
+    seed: int = SPLIT_SEED,
+    keep_together: Sequence[Collection[str]] = (),
+    official: bool = True,
+) -> list[Split]:
+    """Deal the patients into folds in which every label is as frequent as in all of them.
+
+    Cases whose published split is ``test`` stand in no fold.
+
+    Args:
+        index: The data set.
+        num_folds: Number of folds F, at least 2.
+        seed: Breaks ties; one seed gives one split.
+        keep_together: Sets of case ids that must share a fold, such as copies that `identical_files` found;
+            ids that are not dealt are passed over.
+        official: Return what the data set publishes, where it does: its folds, or train and validation as one.
+
+    Returns:
+        F splits; every case stands in the validation side of exactly one. Or the published ones.
+
+    Raises:
+        DataError: If there are fewer patients than folds, or a published split puts a patient or cases of one
+            set on both sides.
+    """
+    published = official_splits(index) if official else []
+    if published:
+        for split in published:
+            _check(index, split, keep_together)
+        return published
+    records = [record for record in index.records if record.split != "test"]
+    groups = patient_groups(records, keep_together)
+    if num_folds < 2 or len(groups) < num_folds:
+        raise DataError(
+            f"{num_folds} folds: expected at least 2, and no more than the {len(groups)} groups of cases that stay "
+            f"together in {index.name}. Set num_folds to another number."
+        )
+    counts = _label_counts(records, groups, index)
+    fold_of_group = deal(counts, np.array([len(group) for group in groups]), num_folds, seed=seed)
+    _warn_of_rare(index, counts, num_folds)
+    fold_of = {case: fold for group, fold in zip(groups, fold_of_group, strict=True) for case in group}
+    ids = [record.case_id for record in records]
+    return [
+        Split(tuple(i for i in ids if fold_of[i] != fold), tuple(i for i in ids if fold_of[i] == fold))
+        for fold in range(num_folds)
+    ]
+
+
+def official_splits(index: ImageIndex) -> list[Split]:
+    """Splits that the data set publishes for training and validation; empty if it publishes none.
+
+    Args:
+        index: The data set: its folds are returned, else its ``train`` and ``val`` cases if it has both.
+    """
+    if index.folds:
+        return [Split(train, val) for train, val in index.folds]
+    train = tuple(record.case_id for record in index.records if record.split == "train")
+    val = tuple(record.case_id for record in index.records if record.split == "val")
+    return [Split(train, val)] if train and val else []
+
+
+def official_test(index: ImageIndex) -> tuple[str, ...]:
+    """Cases that the data set keeps for the test."""
+    return tuple(record.case_id for record in index.records if record.split == "test")
+
+
+def patient_groups(
+    records: Sequence[Record], keep_together: Sequence[Collection[str]] = ()
+) -> list[tuple[str, ...]]:
+    """Join the cases of each patient, of each ``Record.group``, and of each set that must stay together.
+
+    Args:
+        records: Cases.
+        keep_together: Further sets of case ids.
+
+    Returns:
+        Case ids of each group, groups and cases sorted.
+
+    Example:
+        >>> cases = [Record("c1", "p1", ()), Record("c2", "p2", ()), Record("c3", "p3", ())]
+        >>> patient_groups(cases, [{"c1", "c3"}])
+        [('c1', 'c3'), ('c2',)]
+    """
+    leader: dict[object, object] = {}
+
+    def find(key: object) -> object:
+        while (above := leader.setdefault(key, key)) != key:
+            leader[key] = leader[above]  # halves the way for the next search
+            key = above
+        return key
+
+    known = {record.case_id for record in records}
+    for record in records:
+        leader[find(("case", record.case_id))] = find(("patient", record.patient_id))
+        if record.group is not None:
+            leader[find(("case", record.case_id))] = find(("group", record.group))
+    for cases in keep_together:
+        together = sorted(known.intersection(cases))
+        for case in together[1:]:
+            leader[find(("case", case))] = find(("case", together[0]))
+    groups: dict[object, list[str]] = defaultdict(list)
+    for case in sorted(known):
+        groups[find(("case", case))].append(case)
+    return sorted(tuple(group) for group in groups.values())
+
+
+def deal(
+    counts: NDArray[np.float64], sizes: NDArray[np.int_], num_folds: int, *, seed: int
+) -> NDArray[np.int_]:
+    """Deal groups into folds, those with the rarest label first, each to the fold that lacks it most.
+
+    Args:
+        counts: Cases of each group that have each label, shape (G, K); soft labels count in part.
+        sizes: Cases of each group, shape (G,).
+        num_folds: Number of folds F.
+        seed: Breaks ties.
+
+    Returns:
+        Fold of each group, shape (G,).
+
+    Example:
+        >>> deal(np.array([[1.0], [1.0], [0.0], [0.0]]), np.ones(4, int), 2, seed=0).tolist()
+        [0, 1, 0, 1]
+    """
+    rng = np.random.default_rng(seed)
+    # The last column is the plain number of cases: dealt last, and it breaks ties between labels.
+    table = np.column_stack([counts, sizes]).astype(float)
+    wanted = np.tile(table.sum(axis=0) / num_folds, (num_folds, 1))  # (F, K + 1)
+    order = rng.permutation(len(table))
+    fold_of = np.full(len(table), -1)
+    while (fold_of < 0).any():
+        open_groups = order[fold_of[order] < 0]
+        left = (table[open_groups] > 0).sum(axis=0)
+        labels = np.flatnonzero(left[:-1])
+        label = int(labels[np.argmin(left[labels])]) if labels.size else table.shape[1] - 1
+        having = open_groups[table[open_groups, label] > 0]
+        # Large groups first, while there is room to make up for them; equal ones in shuffled order.
+        for group in having[np.argsort(-table[having, label], kind="stable")]:
+            lack, room = wanted[:, label], wanted[:, -1]
+            best = np.flatnonzero(lack >= lack.max() - 1e-9)
+            best = best[room[best] >= room[best].max() - 1e-9]
+            fold = int(best[0] if len(best) == 1 else rng.choice(best))
+            fold_of[group] = fold
+            wanted[fold] -= table[group]
+    return _fill_empty(fold_of, sizes, num_folds)
+
+
+def _fill_empty(fold_of: NDArray[np.int_], sizes: NDArray[np.int_], num_folds: int) -> NDArray[np.int_]:
+    """Give a fold that got nothing the smallest group of the fold with most groups."""
+    for fold in range(num_folds):
+        if not (fold_of == fold).any():
+            fullest = np.flatnonzero(fold_of == np.bincount(fold_of, minlength=num_folds).argmax())
+            fold_of[fullest[np.argmin(sizes[fullest])]] = fold
+    return fold_of
+
+
+def _label_counts(
+    records: Sequence[Record], groups: Sequence[Sequence[str]], index: ImageIndex
+) -> NDArray[np.float64]:
+    """Positives of each label, known negatives where that matters, and cases without any label, (G, K')."""
+    group_of = {case: number for number, group in enumerate(groups) for case in group}
+    nan = float("nan")
+    values = np.array([[r.labels.get(name, nan) for name in index.classes] for r in records]).reshape(
+        len(records), len(index.classes)
+    )
+    known = ~np.isnan(values)
+    positive = np.where(known, values, 0.0)
+    columns = [positive, ~known.any(axis=1, keepdims=True)]
+    if index.task != "multiclass":
+        # Blank labels make negatives rare too; of a class, the negatives are the other classes.
+        columns.append(known - positive)
+    counts = np.zeros((len(groups), sum(column.shape[1] for column in columns)))
+    np.add.at(counts, [group_of[record.case_id] for record in records], np.hstack(columns))
+    return counts
+
+
+def _warn_of_rare(index: ImageIndex, counts: NDArray[np.float64], num_folds: int) -> None:
+    patients = (counts[:, : len(index.classes)] > 0).sum(axis=0)
+    rare = [f"{name} ({n})" for name, n in zip(index.classes, patients, strict=True) if 0 < n < num_folds]
+    if rare:
+        logger.warning(
+            "%s: fewer patients than folds have %s; its score is undefined in some folds",
+            index.name,
+            ", ".join(rare),
+        )
+
+
+def _check(index: ImageIndex, split: Split, keep_together: Sequence[Collection[str]]) -> None:
+    patient_of = {record.case_id: record.patient_id for record in index.records}
+    if unknown := sorted({*split.train, *split.val} - patient_of.keys()):
+        raise DataError(
+            f"the split of {index.name} names {len(unknown)} unknown cases, such as {unknown[0]!r}"
+        )
+    train, val = set(split.train), set(split.val)
+    both = {patient_of[case] for case in train} & {patient_of[case] for case in val}
+    if both:
+        raise DataError(
+            f"the published split of {index.name} puts {len(both)} patients on both sides, such as {min(both)!r}: "
+            "scores would be too good. Set official to false to deal folds by patient."
+        )
+    for cases in keep_together:
+        if train.intersection(cases) and val.intersection(cases):
+            raise DataError(
+                f"the published split of {index.name} puts copies on both sides: {', '.join(sorted(cases))}. "
+                "Leave one out, or set official to false to deal folds that keep them together."
+            )
+
+
+def identical_files(records: Iterable[Record]) -> list[set[str]]:
+    """Cases whose files are the same, byte for byte, under whatever names.
+
+    Only files of one size are read. Members of one file, as in ``.npz``, are not compared here.
+
+    Args:
+        records: Cases; those with several images count as the same if any image is.
+
+    Returns:
+        Sets of two or more case ids, for ``keep_together``; sorted by their first case.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    cases_of: dict[Path, set[str]] = defaultdict(set)
+    for record in records:
+        if record.member is None:
+            for path in record.images:
+                cases_of[path].add(record.case_id)
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in cases_of:
+        by_size[_size(path)].append(path)
+    by_content: dict[str, set[str]] = defaultdict(set)
+    for paths in by_size.values():
+        for path in paths:
+            content = file_hash(path) if len(paths) > 1 else str(path)
+            by_content[content] |= cases_of[path]
+    return sorted((cases for cases in by_content.values() if len(cases) > 1), key=min)
+
+
+def file_hash(path: Path) -> str:
+    """Hash of a file's bytes.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error

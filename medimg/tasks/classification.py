@@ -1,0 +1,326 @@
+"""Classification of images: one label, exclusive classes or several labels, of one image or of a group."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+
+from medimg import keys
+from medimg.errors import CheckpointError, ConfigError
+from medimg.losses.classification import MaskedBCELoss, WeightedCrossEntropyLoss
+from medimg.metrics.classification import LabelMetrics
+from medimg.models.pooling import SIZES, NoisyOrPooling, Pooling
+from medimg.models.timm_classifier import TimmClassifier
+from medimg.records import Task
+from medimg.scoring.label_table import label_row
+from medimg.tasks.base import BaseTask
+from medimg.tasks.label_sheet import PER_CASE, LabelSheet, validation_thresholds
+from medimg.tasks.learning_rates import RateOptions, grouped_optimizer
+from medimg.tasks.mixing import mix_images
+from medimg.tasks.schedules import CosineSchedule, Schedule
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the network is fitted.
+
+    Attributes:
+        mixup_alpha: Mix pairs of images; 0.2 to 0.4 is common, 0 does not.
+        cutmix_alpha: Paste a box of one image into another; 1 is common, 0 does not.
+        count_weights: Count classes in the training fold, and have the loss weigh them so that each counts as
+            much as the others: ``pos_weight`` or ``class_weights`` of the loss.
+        rates: How fast the layers learn, relative to the head.
+    """
+
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    count_weights: bool = False
+    rates: RateOptions = RateOptions()  # noqa: RUF009  (frozen)
+
+
+@dataclass(frozen=True)
+class LabelScoring:
+    """How cases are scored.
+
+    Attributes:
+        threshold: How thresholds are chosen on validation, to be reported beside 0.5: highest sensitivity plus
+            specificity (``youden``), or highest F1.
+        resamples: Draws of the bootstrap over patients.
+        tta_flips: Mirrorings whose probabilities are averaged in validate, test and predict; not between epochs.
+    """
+
+    threshold: Literal["youden", "f1"] = "youden"
+    resamples: int = 1000
+    tta_flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+
+
+def default_optimizer(params: Any) -> torch.optim.Optimizer:
+    """AdamW at 3e-4, a safe start for fine-tuning."""
+    return torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01)
+
+
+class ClassificationTask(BaseTask):
+    """Say for each case which labels it has.
+
+    Args:
+        network: Maps (B, C, H, W) to logits (B, K).
+        task: ``binary`` (K = 1), ``multiclass`` (exclusive classes) or ``multilabel``.
+        classes: Names of the labels, in the order of the outputs; the positive one for a binary task.
+        loss: Takes logits (B, K), target (B, K) with NaN where unknown, and weight (B,); by default cross-entropy.
+        optimizer: Takes the parameters.
+        scheduler: A schedule of :mod:`medimg.tasks.schedules`, or a scheduler of torch, stepped by epoch.
+        pooling: Joins the images of a group, for data with ``batch.grouped``.
+        training: How the network is fitted.
+        scoring: How cases are scored.
+        channels_last: Lay out weights and images with channels last.
+        compile: Compile the network with torch.compile.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        task: Task,
+        classes: Sequence[str],
+        loss: nn.Module | None = None,
+        optimizer: OptimizerCallable = default_optimizer,
+        scheduler: Schedule | LRSchedulerCallable | None = None,
+        pooling: Pooling | None = None,
+        training: TrainingOptions = TrainingOptions(),
+        scoring: LabelScoring = LabelScoring(),
+        channels_last: bool = False,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(
+            network,
+            optimizer=partial(grouped_optimizer, optimizer, network, training.rates),
+            scheduler=CosineSchedule() if scheduler is None else scheduler,
+            channels_last=channels_last,
+            compile=compile,
+        )
+        self.task, self.classes = task, tuple(classes)
+        self.loss = loss or (WeightedCrossEntropyLoss() if task == "multiclass" else MaskedBCELoss())
+        self.pooling, self.training_options, self.scoring = pooling, training, scoring
+        self._check_settings()
+        self.val_metrics = LabelMetrics(task, self.classes)
+        self.sheet = LabelSheet()
+        self.predictions_folder: Path | None = None
+
+    def _check_settings(self) -> None:
+        if self.task == "binary" and len(self.classes) != 1:
+            raise ConfigError(
+                f"a binary task has one label, the positive one; model.init_args.classes has {len(self.classes)}: "
+                f"{list(self.classes)}"
+            )
+        if self.task == "multiclass" and isinstance(self.pooling, NoisyOrPooling):
+            raise ConfigError(
+                "noisy-or pools labels that may all be there; exclusive classes take mean or attention"
+            )
+        options = self.training_options
+        if self.pooling is not None and (options.mixup_alpha or options.cutmix_alpha):
+            raise ConfigError(
+                "mixup and cutmix mix single images: leave them out where a pooling joins several"
+            )
+
+    # ---- checks before any data is read --------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Compare the labels with the data's, and count them if the loss is to weigh them.
+
+        Raises:
+            ConfigError: If the data have other labels, or the initial weights are not there.
+        """
+        if stage == "fit" and self.trainer.ckpt_path is None and isinstance(self.network, TimmClassifier):
+            self.network.check_available()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        index = getattr(data, "index", None) if stage != "predict" else None
+        if index is not None and (tuple(index.classes), index.task) != (self.classes, self.task):
+            raise ConfigError(
+                f"the data are {index.task} with the labels {list(index.classes)}, the model is {self.task} with "
+                f"{list(self.classes)}: give model.init_args.task and classes as the data have them, in their order"
+            )
+        if stage == "fit" and self.training_options.count_weights:
+            self._weigh(torch.as_tensor(data.train_labels))
+
+    def _weigh(self, labels: Tensor) -> None:
+        """Set the weights of the loss from the training labels (N, K), NaN where unknown."""
+        positive = (labels >= 0.5).sum(0)
+        negative = (labels < 0.5).sum(0)
+        if hasattr(self.loss, "pos_weight"):
+            self.loss.pos_weight = (negative / positive.clamp(min=1)).float().to(self.device)
+        elif hasattr(self.loss, "class_weights"):
+            weights = positive.sum() / (positive.clamp(min=1) * len(positive))
+            self.loss.class_weights = weights.float().to(self.device)
+        else:
+            raise ConfigError(
+                f"training.count_weights: {type(self.loss).__name__} takes no weights of classes; name MaskedBCELoss "
+                "or WeightedCrossEntropyLoss, or leave it out"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the outputs mean beside the weights."""
+        checkpoint["medimg_classes"] = list(self.classes)
+        checkpoint["medimg_task"] = self.task
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights whose outputs mean something else.
+
+        Raises:
+            CheckpointError: If the task or the labels differ.
+        """
+        trained = (checkpoint.get("medimg_task"), checkpoint.get("medimg_classes"))
+        if None not in trained and trained != (self.task, list(self.classes)):
+            raise CheckpointError(
+                f"the checkpoint was trained as {trained[0]} for {trained[1]}, this config says {self.task} for "
+                f"{list(self.classes)}: use the run's own config.yaml"
+            )
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def forward(self, image: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W), or of groups (M, C, H, W) with the number of images of each."""
+        if self.pooling is None:
+            logits: Tensor = self.apply_network(image)
+        elif sizes is None:
+            raise ConfigError(
+                "model.init_args.pooling joins groups: set data.init_args.batch.grouped to true"
+            )
+        elif self.pooling.over == "logits":
+            logits = self.pooling(self.apply_network(image), sizes)
+        else:
+            if not isinstance(self.network, TimmClassifier):
+                raise ConfigError(
+                    f"{type(self.pooling).__name__} joins features: name medimg.models.TimmClassifier as the network, "
+                    f"found {type(self.network).__name__}"
+                )
+            if self.channels_last:
+                image = image.contiguous(memory_format=torch.channels_last)
+            logits = self.network.head(self.pooling(self.network.features(image), sizes))
+        if logits.ndim != 2 or logits.shape[1] != len(self.classes):
+            raise ConfigError(
+                f"the network gives {tuple(logits.shape)} for {len(self.classes)} labels: set its number of outputs "
+                "(num_classes) to the number of model.init_args.classes"
+            )
+        return logits
+
+    def _logits(self, batch: dict[str, Any]) -> Tensor:
+        if self.pooling is None and SIZES in batch:
+            raise ConfigError(
+                "the data come in groups of images (data.init_args.batch.grouped): name a pooling, such as "
+                "medimg.models.GatedAttentionPooling, as model.init_args.pooling"
+            )
+        logits: Tensor = self(batch[keys.IMAGE], batch.get(SIZES))
+        return logits
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        target, weight = batch[keys.LABEL], batch[keys.WEIGHT]
+        options = self.training_options
+        if options.mixup_alpha or options.cutmix_alpha:
+            image, target, weight = mix_images(
+                batch[keys.IMAGE],
+                target,
+                weight,
+                mixup_alpha=options.mixup_alpha,
+                cutmix_alpha=options.cutmix_alpha,
+                seed=int(batch[keys.SEED][0]),
+            )
+            batch = {**batch, keys.IMAGE: image}
+        loss: Tensor = self.loss(self._logits(batch), target, weight)
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(target))
+        return loss
+
+    # ---- scoring -----------------------------------------------------------------------------
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities (B, K) in [0, 1], float32."""
+        return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
+
+    def _probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Logits of the images as they are, and probabilities, averaged over mirrorings where they are asked for."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            logits = self._logits(batch)
+            return logits, self.probabilities(logits)
+        # In full precision: a score must not depend on which cases shared a batch.
+        with torch.autocast(batch[keys.IMAGE].device.type, enabled=False):
+            return self._mirrored_mean(batch)
+
+    def _mirrored_mean(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        logits = self._logits(batch)
+        probs = self.probabilities(logits)
+        axes = [{"vertical": 2, "horizontal": 3}[name] for name in self.scoring.tta_flips]
+        flips = [dims for n in range(len(axes)) for dims in combinations(axes, n + 1)]
+        for dims in flips:
+            mirrored = {**batch, keys.IMAGE: batch[keys.IMAGE].flip(dims)}
+            probs = probs + self.probabilities(self._logits(mirrored))
+        return logits, probs / (len(flips) + 1)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Watch the scores; keep the rows where they were asked for."""
+        logits, probs = self._probs(batch)
+        target = batch[keys.LABEL]
+        loss = self.loss(logits, target, batch[keys.WEIGHT])
+        self.log("val/loss", loss, on_epoch=True, batch_size=len(target), sync_dist=True)
+        self.val_metrics.update(probs, target)
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._add(batch, probs)
+        return {"probs": probs, "target": target}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over the labels that are defined."""
+        scores = self.val_metrics.compute()
+        self.val_metrics.reset()
+        for name, value in scores.items():
+            # All processes computed the same numbers.
+            self.log(f"val/{name}", value, prog_bar=name == "auroc")
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._finish("validate", {})
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Score a batch of cases."""
+        _, probs = self._probs(batch)
+        self._add(batch, probs)
+        return {"probs": probs, "target": batch[keys.LABEL]}
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the rows of all processes and write the table, with the thresholds that validation chose."""
+        path = self._run_folder() / "validate" / PER_CASE
+        self._finish("test", validation_thresholds(path, self.classes, self.scoring.threshold))
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Probabilities of a batch of cases."""
+        _, probs = self._probs(batch)
+        self._add({key: value for key, value in batch.items() if key != keys.LABEL}, probs)
+        return {"probs": probs}
+
+    def on_predict_epoch_end(self) -> None:
+        """Gather the rows of all processes and write them."""
+        self.sheet.write(self.predictions_folder or self._run_folder() / "predict")
+
+    def _add(self, batch: dict[str, Any], probs: Tensor) -> None:
+        targets = batch[keys.LABEL].cpu().numpy() if keys.LABEL in batch else [None] * len(probs)
+        names = zip(batch[keys.CASE_ID], batch[keys.PATIENT_ID], strict=True)
+        for (case_id, patient_id), prob, target in zip(names, probs.cpu().numpy(), targets, strict=True):
+            self.sheet.add(label_row(case_id, patient_id, self.classes, prob, target))
+
+    def _finish(self, verb: str, thresholds: dict[str, float]) -> None:
+        title = getattr(self.trainer.datamodule, "scored_title", "cases")  # type: ignore[attr-defined]
+        settings = {**asdict(self.scoring), "checkpoint": str(self.trainer.ckpt_path)}
+        self.sheet.finish(
+            self._run_folder() / verb,
+            f"{verb}: {title}",
+            self.task,
+            settings=settings,
+            resamples=self.scoring.resamples,
+            thresholds=thresholds,
+        )
+
+    def _run_folder(self) -> Path:
+        return Path(self.trainer.log_dir or self.trainer.default_root_dir)

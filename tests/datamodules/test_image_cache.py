@@ -1,0 +1,99 @@
+"""What is decoded once is not decoded again, and a file that changed is."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from medimg.datamodules import image_cache
+from medimg.datamodules.image_cache import CacheOptions, ImageCache
+from medimg.datasets.folder import index_folder
+from medimg.errors import DataError
+from medimg.preparation.image_pixels import ImageOptions, read_pixels
+
+OPTIONS = ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.5,))
+
+
+@pytest.fixture
+def root(tmp_path, write_class_folders):
+    return write_class_folders(tmp_path / "set", {"benign": 3, "malignant": 2})
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    calls = []
+
+    def read(record, options):
+        calls.append(record.case_id)
+        return read_pixels(record, options)
+
+    monkeypatch.setattr(image_cache, "read_pixels", read)
+    return calls
+
+
+def cache_of(root, tmp_path, options=OPTIONS, **limits):
+    return ImageCache(index_folder(root), options, CacheOptions(tmp_path / "kept", **limits))
+
+
+def test_decoded_once(root, tmp_path, counted):
+    for _ in range(2):
+        cache = cache_of(root, tmp_path)
+        cache.fill(workers=1)
+    assert len(counted) == 5
+    again = pickle.loads(pickle.dumps(cache))  # as a worker gets it
+    for case_id, record in cache.records.items():
+        assert np.array_equal(again.read(case_id), read_pixels(record, OPTIONS))
+
+
+def test_a_changed_file_or_other_options_are_decoded_anew(root, tmp_path, counted, write_picture):
+    cache_of(root, tmp_path).fill(workers=1)
+    path = write_picture(root / "benign" / "benign (1).png", seed=99)
+    os.utime(path, ns=(1, 1))
+    cache = cache_of(root, tmp_path)
+    cache.fill(workers=1)
+    assert np.array_equal(
+        cache.read("benign/benign (1).png"), read_pixels(cache.records["benign/benign (1).png"], OPTIONS)
+    )
+    assert len(counted) == 10
+    cache_of(root, tmp_path, ImageOptions(size=(16, 16), channels=1, mean=(0.1,), std=(0.5,))).fill(workers=1)
+    assert len(counted) == 10  # normalisation happens later
+    cache_of(root, tmp_path, ImageOptions(size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))).fill(workers=1)
+    assert len(counted) == 15
+
+
+def test_an_interrupted_filling_goes_on_where_it_ended(root, tmp_path, counted):
+    bad = root / "malignant" / "malignant (1).png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:50])
+    stamp = bad.stat()
+    with pytest.raises(DataError, match=r"1 of 5 images cannot be used:\n  malignant/malignant \(1\).png"):
+        cache_of(root, tmp_path).fill(workers=1)
+    assert len(counted) == 5
+    # Same size and time, so that only this one is missing.
+    bad.write_bytes(whole)
+    os.utime(bad, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    manifest = next((tmp_path / "kept").rglob("manifest.json"))
+    manifest.write_text(manifest.read_text().replace(f"[{stamp.st_size}, ", f"[{len(whole)}, "))
+    cache_of(root, tmp_path).fill(workers=1)
+    assert counted[5:] == ["malignant/malignant (1).png"]
+
+
+def test_a_set_beyond_the_limit_is_not_kept(root, tmp_path, caplog):
+    cache = cache_of(root, tmp_path, limit_gib=1e-9)
+    cache.fill(workers=1)
+    assert "limit_gib" in caplog.text
+    assert not (tmp_path / "kept").exists()
+    assert cache.read("benign/benign (1).png").shape == (1, 16, 16)
+    assert cache.identical() == []
+
+
+def test_equal_pixels_are_found_under_other_names(root, tmp_path, write_picture):
+    # Another file format, so that no byte is the same.
+    source = root / "benign" / "benign (2).png"
+    from PIL import Image
+
+    write_picture(root / "malignant" / "twin.bmp", np.asarray(Image.open(source)))
+    cache = cache_of(root, tmp_path)
+    cache.fill(workers=1)
+    assert cache.identical() == [{"benign/benign (2).png", "malignant/twin.bmp"}]

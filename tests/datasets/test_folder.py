@@ -1,0 +1,77 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from medimg.datasets.folder import index_folder
+from medimg.errors import ConfigError, DataError
+
+
+def test_classes_masks_and_hidden_files(tmp_path, write_class_folders, write_picture):
+    root = write_class_folders(tmp_path, {"benign": 2, "malignant": 1})
+    for name in ("benign (1)_mask.png", "benign (1)_mask_1.png", ".hidden.png", "_old.png"):
+        write_picture(root / "benign" / name)
+    (root / "benign" / "notes.txt").write_text("x")
+    write_picture(root / "malignant" / "deep" / "er.PNG")
+    index = index_folder(root)
+    assert (index.task, index.classes) == ("multiclass", ("benign", "malignant"))
+    assert [record.case_id for record in index.records] == [
+        "benign/benign (1).png",
+        "benign/benign (2).png",
+        "malignant/deep/er.PNG",
+        "malignant/malignant (1).png",
+    ]
+    assert index.records[0].labels == {"benign": 1.0, "malignant": 0.0}
+    assert all(record.patient_id == record.case_id for record in index.records)
+
+
+def test_splits_and_positive_class(tmp_path, write_class_folders):
+    for split in ("train", "valid", "test"):
+        write_class_folders(tmp_path, {"no": 1, "yes": 2}, prefix=split)
+    index = index_folder(tmp_path, positive=["yes"])
+    assert (index.task, index.classes) == ("binary", ("yes",))
+    assert [(r.split, r.labels["yes"]) for r in index.records][:3] == [
+        ("test", 0.0),
+        ("test", 1.0),
+        ("test", 1.0),
+    ]
+    assert {record.split for record in index.records} == {"train", "val", "test"}
+
+
+def test_patient_from_the_name(tmp_path, write_class_folders):
+    root = write_class_folders(tmp_path, {"no": 2, "yes": 2})
+    index = index_folder(root, patient=r"\((\d+)\)")
+    assert [record.patient_id for record in index.records] == ["1", "2", "1", "2"]
+    with pytest.raises(DataError, match="finds no patient"):
+        index_folder(root, patient=r"pat(\d+)")
+
+
+def test_what_is_no_folder_of_classes(tmp_path, write_class_folders):
+    with pytest.raises(DataError, match="there is none"):
+        index_folder(tmp_path / "none")
+    write_class_folders(tmp_path / "a", {"only": 2})
+    with pytest.raises(DataError, match=r"two or more folders of images, one a class.*found only"):
+        index_folder(tmp_path / "a")
+    write_class_folders(tmp_path / "b", {"no": 1, "yes": 1}, prefix="test")
+    with pytest.raises(DataError, match="expected a folder train beside test"):
+        index_folder(tmp_path / "b")
+    write_class_folders(tmp_path / "b", {"no": 1}, prefix="train")
+    with pytest.raises(DataError, match="the class yes has no training images"):
+        index_folder(tmp_path / "b")
+    write_class_folders(tmp_path / "c", {"no": 1, "yes": 1})
+    with pytest.raises(ConfigError, match="maybe is no class"):
+        index_folder(tmp_path / "c", positive=["maybe"])
+
+
+def test_a_link_out_of_the_root_is_refused(tmp_path, write_class_folders, write_picture):
+    root = write_class_folders(tmp_path / "data", {"no": 1, "yes": 1})
+    (root / "no" / "x.png").symlink_to(write_picture(tmp_path / "outside.png"))
+    with pytest.raises(DataError, match="outside the data folder"):
+        index_folder(root)
+
+
+@pytest.mark.real
+def test_busi():
+    index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI", positive=["malignant"])
+    assert len(index.records) == 625
+    assert sum(record.labels["malignant"] for record in index.records) == 168

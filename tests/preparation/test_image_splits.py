@@ -1,0 +1,191 @@
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medimg.datasets.folder import index_folder
+from medimg.errors import DataError
+from medimg.preparation.image_splits import (
+    deal,
+    file_hash,
+    identical_files,
+    image_folds,
+    official_splits,
+    official_test,
+    patient_groups,
+)
+from medimg.records import ImageIndex, Record
+
+
+def make_index(task="multilabel", patients=120, labels=("a", "b", "rare"), seed=0, **more):
+    """One to four cases a patient; label k is held by about one case in 2, 4 and 20."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for patient in range(patients):
+        for _ in range(rng.integers(1, 5)):
+            values = {
+                name: float(rng.random() < p) for name, p in zip(labels, (0.5, 0.25, 0.05), strict=False)
+            }
+            if task == "multiclass":
+                drawn = rng.choice(len(labels), p=[0.7, 0.2, 0.1])
+                values = {name: float(place == drawn) for place, name in enumerate(labels)}
+            records.append(Record(f"c{len(records):04d}", f"p{patient}", (), labels=values))
+    return ImageIndex("fake", Path(), task, tuple(labels), tuple(records), **more)
+
+
+def rates(index, splits):
+    labels = {r.case_id: [r.labels[name] for name in index.classes] for r in index.records}
+    return np.array([np.nanmean([labels[case] for case in split.val], axis=0) for split in splits])
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [("binary", ("a",)), ("multiclass", ("a", "b", "rare")), ("multilabel", ("a", "b", "rare"))],
+)
+def test_folds_part_patients_and_keep_labels(task, labels):
+    index = make_index(task, labels=labels)
+    splits = image_folds(index, 5, seed=1)
+    patient_of = {r.case_id: r.patient_id for r in index.records}
+    for split in splits:
+        assert not {patient_of[c] for c in split.train} & {patient_of[c] for c in split.val}
+        assert sorted((*split.train, *split.val)) == [r.case_id for r in index.records]
+    assert sorted(case for split in splits for case in split.val) == [r.case_id for r in index.records]
+    sizes = [len(split.val) for split in splits]
+    assert max(sizes) - min(sizes) <= 4
+    overall = np.array([[r.labels[name] for name in labels] for r in index.records]).mean(axis=0)
+    # A random deal of these patients varies by 0.03 to 0.06.
+    assert np.abs(rates(index, splits) - overall).max() < 0.015
+
+
+def test_one_seed_gives_one_split():
+    index = make_index()
+    assert image_folds(index, 4, seed=3) == image_folds(index, 4, seed=3)
+    assert image_folds(index, 4, seed=3) != image_folds(index, 4, seed=4)
+
+
+def test_what_belongs_together_stays_together():
+    index = make_index()
+    together = [{"c0000", "c0100"}, {"c0100", "c0200"}, {"c0001", "unknown"}]
+    for split in image_folds(index, 5, keep_together=together):
+        assert len({"c0000", "c0100", "c0200"} & set(split.val)) in (0, 3)
+
+
+def test_groups_join_patients_breasts_and_copies():
+    records = [
+        Record("c1", "p1", (), group="g1"),
+        Record("c2", "p2", (), group="g1"),
+        Record("c3", "p2", ()),
+        Record("c4", "p4", ()),
+        Record("p4", "p5", ()),  # a case named as another's patient is still another
+    ]
+    assert patient_groups(records) == [("c1", "c2", "c3"), ("c4",), ("p4",)]
+    assert patient_groups(records, [("c3", "c4")]) == [("c1", "c2", "c3", "c4"), ("p4",)]
+
+
+def test_unknown_labels_and_cases_without_any():
+    index = make_index()
+    records = [
+        Record(r.case_id, r.patient_id, (), labels={**r.labels, "a": math.nan})
+        if n % 2
+        else Record(r.case_id, r.patient_id, ())
+        for n, r in enumerate(index.records)
+    ]
+    splits = image_folds(ImageIndex("x", Path(), "multilabel", index.classes, tuple(records)), 3)
+    blank = {r.case_id for r in records if not r.labels}
+    share = [len(blank & set(split.val)) / len(split.val) for split in splits]
+    assert max(share) - min(share) < 0.03
+
+
+def test_rare_labels_are_dealt_one_a_fold(caplog):
+    labels = [{"x": float(n < 4), "y": float(n % 2)} for n in range(40)]
+    records = tuple(Record(f"c{n:02d}", f"p{n}", (), labels=found) for n, found in enumerate(labels))
+    index = ImageIndex("x", Path(), "multilabel", ("x", "y"), records)
+    for split in image_folds(index, 4):
+        assert sum(int(case[1:]) < 4 for case in split.val) == 1 and len(split.val) == 10
+    assert not caplog.text
+    image_folds(index, 5)
+    assert "fewer patients than folds have x (4)" in caplog.text
+
+
+def test_too_few_patients():
+    index = make_index(patients=3)
+    with pytest.raises(DataError, match="4 folds: expected at least 2, and no more than the 3 groups"):
+        image_folds(index, 4)
+    assert len(image_folds(index, 3)) == 3
+
+
+def test_deal_leaves_no_fold_empty():
+    counts, sizes = np.zeros((3, 1)), np.array([50, 1, 1])
+    assert set(deal(counts, sizes, 3, seed=0).tolist()) == {0, 1, 2}
+    assert set(deal(np.array([[9.0], [1.0], [1.0]]), np.array([9, 1, 1]), 3, seed=0).tolist()) == {0, 1, 2}
+
+
+def split_index(*splits, patients=None):
+    patients = patients or [f"p{n}" for n in range(len(splits))]
+    records = [
+        Record(f"c{n}", patient, (), labels={"a": float(n % 2)}, split=split)
+        for n, (split, patient) in enumerate(zip(splits, patients, strict=True))
+    ]
+    return ImageIndex("fake", Path(), "binary", ("a",), tuple(records))
+
+
+def test_official_splits_are_honoured():
+    index = split_index("train", "train", "val", "val", "test")
+    (split,) = image_folds(index, 5)
+    assert (split.train, split.val) == (("c0", "c1"), ("c2", "c3"))
+    assert official_test(index) == ("c4",)
+    dealt = image_folds(index, 2, official=False)
+    assert sorted(case for split in dealt for case in split.val) == ["c0", "c1", "c2", "c3"]
+    only_test = split_index("train", "train", "train", "test")
+    assert official_splits(only_test) == []
+    assert sorted(case for split in image_folds(only_test, 3) for case in split.val) == ["c0", "c1", "c2"]
+
+
+def test_official_folds_are_honoured():
+    index = make_index(patients=2, folds=((("c0000",), ("c0001",)),))
+    index = ImageIndex("x", Path(), "binary", ("a",), split_index(None, None).records, ((("c0",), ("c1",)),))
+    assert image_folds(index, 5)[0].val == ("c1",)
+
+
+def test_official_splits_that_leak_are_refused():
+    with pytest.raises(DataError, match="puts 1 patients on both sides, such as 'p'"):
+        image_folds(split_index("train", "val", patients=["p", "p"]), 5)
+    with pytest.raises(DataError, match="puts copies on both sides: c0, c1"):
+        image_folds(split_index("train", "val"), 5, keep_together=[{"c0", "c1"}])
+    records = split_index("train", "val").records
+    strange = ImageIndex("x", Path(), "binary", ("a",), records, ((("c0",), ("c9",)),))
+    with pytest.raises(DataError, match="names 1 unknown cases, such as 'c9'"):
+        image_folds(strange, 5)
+
+
+def test_identical_files(tmp_path, write_picture):
+    paths = [write_picture(tmp_path / f"{n}.png", seed=seed) for n, seed in enumerate((1, 2, 1, 3))]
+    records = [Record(f"c{n}", f"p{n}", (path,)) for n, path in enumerate(paths)]
+    records.append(Record("c9", "p9", (paths[3],)))
+    assert identical_files(records) == [{"c0", "c2"}, {"c3", "c9"}]
+    assert (
+        identical_files(
+            [Record("m0", "m0", (paths[0],), member=0), Record("m1", "m1", (paths[0],), member=1)]
+        )
+        == []
+    )
+    assert file_hash(paths[0]) == file_hash(paths[2]) != file_hash(paths[1])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+        identical_files([Record("c", "p", (tmp_path / "gone.png",))])
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+        file_hash(tmp_path / "gone.png")
+
+
+@pytest.mark.real
+def test_the_picture_that_busi_holds_twice_stays_in_one_fold():
+    index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
+    twins = identical_files(index.records)
+    assert twins == [{"benign/benign (433).png", "malignant/malignant (145).png"}]
+    splits = image_folds(index, 5, keep_together=twins)
+    assert all(len(twins[0] & set(split.val)) in (0, 2) for split in splits)
+    assert np.ptp(rates(index, splits), axis=0).max() < 0.01

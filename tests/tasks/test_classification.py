@@ -1,0 +1,336 @@
+"""One task for one label, exclusive classes and several labels: right loss, right rows, on any number of processes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.optim import SGD
+
+from medimg.cli import main
+from medimg.datamodules import (
+    BatchOptions,
+    CacheOptions,
+    FolderDataModule,
+    ImageOptions,
+    SplitOptions,
+    TableDataModule,
+    TableOptions,
+)
+from medimg.datasets.table import TableColumns
+from medimg.errors import CheckpointError, ConfigError
+from medimg.models import GatedAttentionPooling, MeanPooling, NoisyOrPooling, TimmClassifier
+from medimg.tasks import ClassificationTask, LabelScoring, TrainingOptions
+
+CONFIG = Path(__file__).parents[1] / "conf" / "classification.yaml"
+IMAGE = ImageOptions(size=(32, 32), channels=1, mean=(0.5,), std=(0.5,))
+LABELS = ("mass", "hernia", "left_nodule")
+
+
+class Brightness(nn.Module):
+    """Logits from the mean brightness alone, so that a score can be worked out by hand."""
+
+    def __init__(self, outputs=1):
+        super().__init__()
+        self.line = nn.Linear(1, outputs)
+
+    def forward(self, image):
+        return self.line(image.mean((1, 2, 3))[:, None])
+
+
+def make_task(task="binary", classes=("malignant",), network=None, **options):
+    settings = {"optimizer": lambda params: SGD(params, lr=0.01), "scoring": LabelScoring(resamples=10)}
+    return ClassificationTask(
+        network or Brightness(len(classes)), task=task, classes=classes, **{**settings, **options}
+    )
+
+
+def tiny(num_classes=1):
+    return TimmClassifier("test_efficientnet", num_classes, in_channels=1)
+
+
+@pytest.fixture
+def make_folder(tmp_path, write_class_folders):
+    def make(positive=("malignant",), **options):
+        root = tmp_path / "set"
+        if not root.exists():
+            write_class_folders(root, {"benign": 6, "malignant": 4, "normal": 4})
+        settings = {
+            "split": SplitOptions(num_folds=2), "image": IMAGE, "batch": BatchOptions(batch_size=4),
+            "cache": CacheOptions(tmp_path / "kept"),
+        }  # fmt: skip
+        return FolderDataModule(root, positive=positive, **{**settings, **options})
+
+    return make
+
+
+@pytest.fixture
+def make_table(tmp_path, write_picture, write_table):
+    """Eight breasts of two views; ``hernia`` never occurs and ``mass`` is unknown in one."""
+
+    def make(**options):
+        root = tmp_path / "table"
+        if not root.exists():
+            rows = []
+            for number in range(16):
+                write_picture(root / f"{number}.png", seed=number)
+                breast = number // 2
+                mass = "" if breast == 7 else breast % 2
+                rows.append(
+                    [
+                        number,
+                        f"p{breast // 2}",
+                        f"b{breast}",
+                        f"{number}.png",
+                        mass,
+                        0,
+                        breast % 2,
+                        1 + breast,
+                    ]
+                )
+            write_table(root / "labels.csv", ["id", "patient", "breast", "file", *LABELS, "weight"], rows)
+        columns = TableColumns("id", "patient", ("{file}",), LABELS, group="breast", weight="weight")
+        settings = {
+            "split": SplitOptions(num_folds=2), "image": IMAGE, "cache": CacheOptions(tmp_path / "kept"),
+            "batch": BatchOptions(batch_size=2, grouped=True),
+        }  # fmt: skip
+        return TableDataModule(
+            root, table=TableOptions(Path("labels.csv"), columns, "multilabel"), **{**settings, **options}
+        )
+
+    return make
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- the rows and the numbers ----------------------------------------------------------------------
+
+
+def test_the_table_holds_what_the_network_says(make_folder, make_trainer, tmp_path):
+    task, data = make_task(), make_folder()
+    make_trainer().test(task, data, verbose=False)
+    found = rows_of(tmp_path / "run" / "test" / "per_case.csv")
+    assert sorted(row["case_id"] for row in found) == sorted(data_split(make_folder()).val)
+    fresh = make_folder()
+    fresh.setup("test")
+    for row in found:
+        pixels = torch.from_numpy(fresh.pixels(row["case_id"])[0][None])
+        prob = torch.sigmoid(task.network((pixels - 0.5) / 0.5)).item()
+        assert float(row["prob_malignant"]) == pytest.approx(prob, abs=1e-5)
+        assert float(row["target_malignant"]) == row["case_id"].startswith("malignant")
+    summary = json.loads((tmp_path / "run" / "test" / "summary.json").read_text())
+    target, prob = ([float(row[f"{what}_malignant"]) for row in found] for what in ("target", "prob"))
+    assert summary["labels"]["auroc"]["malignant"]["mean"] == pytest.approx(roc_auc_score(target, prob))
+    assert "validation cases of fold 0" in summary["title"]
+
+
+def data_split(data):
+    data.prepare_data()
+    data.setup("fit")
+    return data.split
+
+
+def test_exclusive_classes(make_folder, make_trainer, tmp_path):
+    classes = ("benign", "malignant", "normal")
+    task = make_task(
+        "multiclass", classes, tiny(3), training=TrainingOptions(count_weights=True, cutmix_alpha=1.0)
+    )
+    trainer = make_trainer()
+    trainer.fit(task, make_folder(positive=()))
+    assert {
+        "val/auroc",
+        "val/average_precision",
+        "val/accuracy",
+        "val/loss",
+    } <= trainer.callback_metrics.keys()
+    # 3 benign, 2 malignant and 2 normal train: each class weighs as much as the others.
+    torch.testing.assert_close(task.loss.class_weights, torch.tensor([7 / 9, 7 / 6, 7 / 6]))
+    trainer.validate(task, make_folder(positive=()), verbose=False)
+    for row in rows_of(tmp_path / "run" / "validate" / "per_case.csv"):
+        assert sum(float(row[f"prob_{name}"]) for name in classes) == pytest.approx(1, abs=1e-5)
+        assert sum(float(row[f"target_{name}"]) for name in classes) == 1
+
+
+def test_groups_of_images_with_unknown_and_absent_labels(make_table, make_trainer, tmp_path):
+    task = make_task("multilabel", LABELS, tiny(3), pooling=GatedAttentionPooling(tiny().num_features))
+    trainer = make_trainer(max_epochs=2)
+    before = task.pooling.score.weight.clone()
+    trainer.fit(task, make_table())
+    assert not torch.equal(task.pooling.score.weight, before)  # trained end to end
+    trainer.test(task, make_table(), verbose=False)
+    rows = rows_of(tmp_path / "run" / "test" / "per_case.csv")
+    assert len(rows) == 4 and all(row["case_id"].startswith("b") for row in rows)
+    summary = json.loads((tmp_path / "run" / "test" / "summary.json").read_text())
+    assert summary["labels"]["auroc"]["hernia"]["mean"] is None
+    assert summary["macro"]["auroc"]["n_left_out"] >= 1
+
+
+def test_an_unknown_label_and_a_weight_reach_the_loss():
+    task = make_task("multilabel", LABELS)
+    task.log = lambda *args, **options: None
+    image = torch.randn(2, 1, 8, 8)
+    batch = {
+        "image": image,
+        "weight": torch.tensor([1.0, 3.0]),
+        "case_id": ["a", "b"],
+        "seed": torch.tensor([1, 2]),
+    }
+    target = torch.tensor([[1.0, torch.nan, 0.0], [0.0, torch.nan, torch.nan]])
+    loss = task.training_step({**batch, "label": target}, 0)
+    bce = nn.functional.binary_cross_entropy_with_logits(task(image), target.nan_to_num(), reduction="none")
+    expected = (bce[0, 0] + bce[0, 2] + 3 * bce[1, 0]) / 5
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert torch.isfinite(task.network.line.weight.grad).all()
+    assert task.network.line.weight.grad[1] == 0
+
+
+def test_positive_weights_are_counted_on_the_training_fold(make_folder, make_trainer):
+    task, data = make_task(training=TrainingOptions(count_weights=True)), make_folder()
+    make_trainer(limit_train_batches=1, limit_val_batches=1).fit(task, data)
+    split = data_split(make_folder())
+    positive = sum(case.startswith("malignant") for case in split.train)
+    torch.testing.assert_close(task.loss.pos_weight, torch.tensor([(len(split.train) - positive) / positive]))
+
+
+def test_mirrorings_are_averaged_in_probabilities_and_only_at_the_end(make_folder, make_trainer, tmp_path):
+    class Left(nn.Module):
+        def forward(self, image):
+            return 4 * image[..., : image.shape[-1] // 2].mean((1, 2, 3))[:, None]
+
+    task = make_task(network=Left(), scoring=LabelScoring(resamples=5, tta_flips=("horizontal", "vertical")))
+    make_trainer().test(task, make_folder(), verbose=False)
+    fresh = make_folder()
+    fresh.setup("test")
+    for row in rows_of(tmp_path / "run" / "test" / "per_case.csv"):
+        image = (torch.from_numpy(fresh.pixels(row["case_id"])[0][None]) - 0.5) / 0.5
+        expected = (Left()(image).sigmoid() + Left()(image.flip(3)).sigmoid()) / 2
+        assert float(row["prob_malignant"]) == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_predictions_have_no_targets(make_folder, make_trainer, tmp_path):
+    task = make_task()
+    task.predictions_folder = tmp_path / "out"
+    make_trainer().predict(task, make_folder(), return_predictions=False)
+    rows = rows_of(tmp_path / "out" / "per_case.csv")
+    assert len(rows) == 14
+    assert set(rows[0]) == {"case_id", "patient_id", "prob_malignant"}
+
+
+# ---- what does not fit together ----------------------------------------------------------------------
+
+
+def test_labels_other_than_the_data_s_are_refused(make_folder, make_trainer):
+    with pytest.raises(ConfigError, match=r"the data are binary with the labels \['malignant'\]"):
+        make_trainer().fit(make_task(classes=("cancer",)), make_folder())
+
+
+def test_groups_need_a_pooling_and_a_pooling_groups(make_table, make_folder, make_trainer):
+    with pytest.raises(ConfigError, match=r"name a pooling"):
+        make_trainer().test(make_task("multilabel", LABELS), make_table(), verbose=False)
+    with pytest.raises(ConfigError, match=r"batch\.grouped"):
+        make_trainer().test(make_task(pooling=MeanPooling()), make_folder(), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": ("a", "b")}, "one label, the positive one"),
+        ({"task": "multiclass", "classes": ("a", "b"), "pooling": NoisyOrPooling()}, "noisy-or"),
+        ({"pooling": MeanPooling(), "training": TrainingOptions(mixup_alpha=0.2)}, "mixup and cutmix"),
+    ],
+)
+def test_settings_that_exclude_each_other(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_task(**options)
+
+
+def test_a_network_with_other_outputs_says_which():
+    with pytest.raises(ConfigError, match="num_classes"):
+        make_task(network=Brightness(2))(torch.zeros(1, 1, 4, 4))
+
+
+def test_a_checkpoint_for_other_labels_is_refused():
+    checkpoint = {}
+    make_task().on_save_checkpoint(checkpoint)
+    make_task().on_load_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError, match=r"trained as binary for \['malignant'\]"):
+        make_task(classes=("cancer",)).on_load_checkpoint(checkpoint)
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, write_class_folders):
+    """The tiny config through fit, test and predict."""
+    folder = tmp_path_factory.mktemp("classification")
+    root = write_class_folders(folder / "data", {"benign": 8, "malignant": 8})
+    run = folder / "lightning_logs" / "classification" / "version_0"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for verb in ("fit", "test", "predict"):
+            config = CONFIG if verb == "fit" else run / "config.yaml"
+            assert main([verb, "--config", str(config), "--data.root", str(root)]) == 0
+    return run
+
+
+def test_a_run_leaves_tables_of_three_kinds(done):
+    columns = {"case_id", "patient_id", "target_malignant", "prob_malignant"}
+    for verb, count in (("validate", 8), ("test", 8), ("predict", 16)):
+        rows = rows_of(done / verb / "per_case.csv")
+        assert len(rows) == count
+        assert set(rows[0]) == columns - ({"target_malignant"} if verb == "predict" else set())
+    assert rows_of(done / "validate" / "per_case.csv") == rows_of(done / "test" / "per_case.csv")
+
+
+def test_test_reports_the_threshold_that_validation_chose(done):
+    summary = json.loads((done / "test" / "summary.json").read_text())
+    assert summary["thresholds"] == {"malignant": 0.5}
+    cut = summary["at_validation_thresholds"]["thresholds"]["malignant"]
+    rows = rows_of(done / "validate" / "per_case.csv")
+    target = np.array([float(row["target_malignant"]) for row in rows])
+    prob = np.array([float(row["prob_malignant"]) for row in rows])
+    value = max(((prob > c) & (target == 1)).sum() - ((prob > c) & (target == 0)).sum() for c in [0, *prob])
+    assert ((prob > cut) & (target == 1)).sum() - ((prob > cut) & (target == 0)).sum() == value
+
+
+def test_curves_and_mistakes_are_drawn(done):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(done), size_guidance={"images": 0})
+    events.Reload()
+    assert {"val/curves", "val/confusion_malignant", "test/curves"} <= set(events.Tags()["images"])
+    assert {"val/auroc", "train/loss_step"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_table_of_one(done):
+    words = [
+        "-m",
+        "medimg",
+        "test",
+        "--config",
+        str(done / "config.yaml"),
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+    ]
+    before = rows_of(done / "test" / "per_case.csv")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *words], check=True, cwd=done.parents[2], env=environment, timeout=300)
+    after = rows_of(done / "test" / "per_case.csv")
+    assert [row["case_id"] for row in after] == [row["case_id"] for row in before]
+    for one, two in zip(before, after, strict=True):
+        assert float(one["prob_malignant"]) == pytest.approx(float(two["prob_malignant"]), abs=1e-6)

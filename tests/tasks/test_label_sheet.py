@@ -1,0 +1,81 @@
+"""What is printed is what is written, and thresholds come from validation alone."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from medimg.scoring.label_table import label_row, read_label_table, write_label_table
+from medimg.tasks.label_sheet import LabelSheet, validation_thresholds
+
+NAN = float("nan")
+
+
+def rows(n=40, shift=0.0, labels=("mass",), seed=0):
+    rng = np.random.default_rng(seed)
+    target = np.arange(n) % 2
+    probs = np.clip(0.25 + 0.2 * target + shift + 0.15 * rng.standard_normal(n), 0, 1)
+    others = [NAN] * (len(labels) - 1)
+    return [
+        label_row(f"c{i:02d}", f"p{i // 2}", labels, [probs[i]] * len(labels), [float(target[i]), *others])
+        for i in range(n)
+    ]
+
+
+def finished(tmp_path, table, thresholds=None, task="binary"):
+    sheet = LabelSheet()
+    for row in table:
+        sheet.add(row)
+    return sheet.finish(tmp_path, "test: cases", task, settings={"a": 1}, resamples=20, thresholds=thresholds)
+
+
+def test_numbers_are_those_of_the_written_rows(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        finished(tmp_path, rows(), {"mass": 0.33})
+    table = read_label_table(tmp_path / "per_case.csv")
+    target = [row["target_mass"] for row in table]
+    prob = np.array([row["prob_mass"] for row in table])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["labels"]["auroc"]["mass"]["mean"] == pytest.approx(roc_auc_score(target, prob))
+    assert summary["labels"]["accuracy"]["mass"]["mean"] == pytest.approx(accuracy_score(target, prob > 0.5))
+    chosen = summary["at_validation_thresholds"]
+    assert chosen["labels"]["accuracy"]["mass"]["mean"] == pytest.approx(accuracy_score(target, prob > 0.33))
+    assert summary["settings"] == {"a": 1}
+    assert summary["n_patients"] == 20
+    assert "called above 0.5" in caplog.text and "called above 0.33" in caplog.text
+
+
+def test_a_repeated_case_counts_once(tmp_path):
+    assert finished(tmp_path, rows() + rows())["n_cases"] == 40
+
+
+def test_undefined_labels_are_null(tmp_path):
+    finished(tmp_path, rows(labels=("mass", "never")), task="multilabel")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["labels"]["auroc"]["never"]["mean"] is None
+    assert summary["macro"]["auroc"]["n"] == 1
+
+
+@pytest.mark.parametrize("rule", ["youden", "f1"])
+def test_a_threshold_chosen_on_validation(tmp_path, rule):
+    path = tmp_path / "per_case.csv"
+    write_label_table(path, rows(labels=("mass", "never")))
+    found = validation_thresholds(path, ("mass", "never"), rule)
+    assert found.keys() == {"mass"}
+    table = read_label_table(path)
+    target = np.array([row["target_mass"] for row in table])
+    prob = np.array([row["prob_mass"] for row in table])
+
+    def value(cut):
+        tp, fp = ((prob > cut) & (target == 1)).sum(), ((prob > cut) & (target == 0)).sum()
+        if rule == "youden":
+            return tp / (target == 1).sum() - fp / (target == 0).sum()
+        return 2 * tp / (tp + fp + (target == 1).sum())
+
+    assert value(found["mass"]) == pytest.approx(max(value(cut) for cut in np.linspace(0, 1, 2001)))
+
+
+def test_without_a_validation_there_is_no_threshold(tmp_path):
+    assert validation_thresholds(tmp_path / "none.csv", ("mass",), "youden") == {}
