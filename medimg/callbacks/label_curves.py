@@ -51,7 +51,7 @@ class LabelCurves(Callback):
         if trainer.sanity_checking:
             return False
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        return trainer.state.fn != "fit" or last or trainer.current_epoch % self.every_n_epochs == 0
+        return trainer.state.fn != "fit" or last or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _collect(self, trainer: Trainer, task: Any, outputs: Any, batch: dict[str, Any]) -> None:
         if not self._due(trainer):

@@ -1,25 +1,30 @@
 """Predictions of test and predict on disk, one file a case."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import distributed
 
 from medimg import keys
 from medimg.inference.export import export_probs
 from medimg.io.files import atomic_write, safe_name
 from medimg.io.nifti import write_mask
+from medimg.preparation.geometry import Geometry
 from medimg.tasks import ClassificationTask, SegmentationTask
+
+logger = logging.getLogger(__name__)
 
 
 class PredictionWriter(Callback):
     """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
 
-    The files go into ``<run>/predict/`` or ``<run>/test/masks/``; beside them ``predictions.json`` names the
-    classes, the values they are written with and the checkpoint. A classification writes its one table itself and is
-    only told where to.
+    The files go into ``<run>/predict/`` or ``<run>/test/masks/``. Beside them ``predictions.json`` names the classes,
+    the label values they are written with, the checkpoint, the split (test only) and each case's grid.
 
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
@@ -29,6 +34,8 @@ class PredictionWriter(Callback):
     def __init__(self, probabilities: bool = False, folder: Path | None = None) -> None:
         self.probabilities, self.folder = probabilities, folder
         self._place = Path()
+        self._labels: dict[str, int] = {}
+        self._grids: dict[str, Any] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
         """Choose the folder."""
@@ -79,34 +86,54 @@ class PredictionWriter(Callback):
         """Say how the files came about."""
         self._describe(trainer, pl_module, self._place)
 
-    def _write(self, folder: Path, pl_module: LightningModule, outputs: Any, batch: dict[str, Any]) -> None:
-        if not isinstance(pl_module, SegmentationTask):
-            return  # a classifier's predictions are the rows of its table
+    def _write(
+        self,
+        folder: Path,
+        pl_module: SegmentationTask | ClassificationTask,
+        outputs: Any,
+        batch: dict[str, Any],
+    ) -> None:
+        if isinstance(pl_module, ClassificationTask):
+            return  # its predictions are the rows of its table
         folder.mkdir(parents=True, exist_ok=True)
         for number, case_id in enumerate(batch[keys.CASE_ID]):
             name = safe_name(case_id)
+            grid: Geometry = batch[keys.GEOMETRY][number]
+            self._grids[name] = {"shape": grid.source_shape, "spacing_mm": grid.source_spacing_mm}
+            self._labels = dict(batch[keys.SCHEME][number].written)
             write_mask(folder / f"{name}.nii.gz", outputs["labels"][number], like=batch[keys.SOURCE][number])
             if self.probabilities:
-                geometry = batch[keys.GEOMETRY][number]
                 cropped = export_probs(
-                    outputs["logits"][number], geometry.cropped_shape, activation=pl_module.head
+                    outputs["logits"][number], grid.cropped_shape, activation=pl_module.head
                 )
-                probs = geometry.to_source(cropped)
+                probs = grid.to_source(cropped)
                 if pl_module.head == "softmax":  # outside the crop all is background
-                    probs[0] = 1 - geometry.to_source(1 - cropped[0])
+                    probs[0] = 1 - grid.to_source(1 - cropped[0])
                 with atomic_write(folder / f"{name}.npz", durable=False) as temporary:
                     np.savez_compressed(temporary, probs=probs)
 
-    def _describe(self, trainer: Trainer, pl_module: LightningModule, folder: Path) -> None:
-        if not trainer.is_global_zero or not folder.is_dir() or not isinstance(pl_module, SegmentationTask):
+    def _describe(
+        self, trainer: Trainer, pl_module: SegmentationTask | ClassificationTask, folder: Path
+    ) -> None:
+        if isinstance(pl_module, ClassificationTask):
             return
+        parts = [self._grids]
+        if distributed.is_available() and distributed.is_initialized():
+            parts = [{} for _ in range(distributed.get_world_size())]
+            distributed.all_gather_object(parts, self._grids)
+        if not trainer.is_global_zero or not folder.is_dir():
+            return
+        grids = {name: grid for part in parts for name, grid in part.items()}
+        scored = trainer.state.fn == TrainerFn.TESTING
+        split = getattr(trainer.datamodule, "split", None) if scored else None  # type: ignore[attr-defined]
         facts = {
             "classes": list(pl_module.classes),
             "head": pl_module.head,
+            "labels": self._labels,
             "checkpoint": str(trainer.ckpt_path),
-            "split": getattr(getattr(trainer.datamodule, "split", None), "digest", None)  # type: ignore[attr-defined]
-            if folder.name == "masks"
-            else None,
+            "split": getattr(split, "digest", None),
+            "cases": dict(sorted(grids.items())),
         }
+        logger.info("%d masks in %s", len(grids), folder)
         with atomic_write(folder / "predictions.json") as temporary:
             temporary.write_text(json.dumps(facts, indent=2))

@@ -38,7 +38,7 @@ class SamplePictures(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or batch_idx >= self.cases:
             return
         last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
-        if trainer.current_epoch % self.every_n_epochs and not last:
+        if (trainer.current_epoch + 1) % self.every_n_epochs and not last:
             return
         names = {name: number for number, name in enumerate(pl_module.classes, start=1)}
         panel = contour_panel(

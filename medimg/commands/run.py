@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import set_parsing_settings
-from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import _get_rank
@@ -25,12 +24,12 @@ from medimg.callbacks import (
     GracefulStop,
     PredictionWriter,
     RankWatch,
-    SafeCheckpointIO,
 )
 from medimg.callbacks.checkpoint_io import DamagedCheckpointError, load_checkpoint
 from medimg.commands.interrupt import StopAfterStep
 from medimg.commands.parser import ShortErrors
 from medimg.commands.parts import check_parts
+from medimg.commands.plugins import complete_plugins
 from medimg.commands.precision import resolve_precision
 from medimg.commands.run_folder import MetricsLogger, RunFolderCallback
 from medimg.commands.run_words import config_files, configs_first
@@ -51,6 +50,7 @@ from medimg.runs import (
     resolve_checkpoint,
     versions,
 )
+from medimg.tasks import ClassificationTask, SegmentationTask
 
 VERSION_VARIABLE = "MEDIMG_RUN_VERSION"
 """How the first process tells those that Lightning starts for it which run they belong to."""
@@ -216,7 +216,7 @@ class RunCLI(LightningCLI):
             return run
         if VERSION_VARIABLE in os.environ:
             return RunFolder(logs / experiment / f"version_{os.environ[VERSION_VARIABLE]}")
-        # torchrun or SLURM: RunFolderCallback corrects this once the processes are connected.
+        # torchrun or SLURM: corrected once the processes are connected (RunFolderCallback, _score_best).
         existing = versions(logs, experiment)
         return existing[-1] if existing else next_version(logs, experiment)
 
@@ -225,7 +225,7 @@ class RunCLI(LightningCLI):
         run = self.folder
         settings = dict(self.config_init.trainer)
         settings["precision"] = resolve_precision(settings["precision"], str(settings["accelerator"]))
-        settings["plugins"] = _with_safe_checkpoints(settings["plugins"], settings["strategy"])
+        settings["plugins"] = complete_plugins(settings["plugins"], settings["strategy"])
         settings["logger"] = self._loggers(settings["logger"])
         settings["default_root_dir"] = settings["default_root_dir"] or run.path
         given = settings["callbacks"] or []
@@ -237,8 +237,8 @@ class RunCLI(LightningCLI):
         if self.verb == "fit":
             guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
             callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
-        elif not any(isinstance(callback, PredictionWriter) for callback in callbacks):
-            callbacks.append(PredictionWriter(self.config.probabilities, self.config.out))
+        else:
+            self._direct_predictions(callbacks)
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(run.checkpoints)
@@ -247,6 +247,16 @@ class RunCLI(LightningCLI):
             callbacks.append(RunFolderCallback(run, self._settings_yaml(), self._settings_file(run)))
         settings["callbacks"] = callbacks
         return Trainer(**settings)
+
+    def _direct_predictions(self, callbacks: list[Callback]) -> None:
+        """Let what was typed decide where predictions go, whether the config names a writer or not."""
+        ours = isinstance(self.model, SegmentationTask | ClassificationTask)  # others write for themselves
+        if ours and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
+            callbacks.append(PredictionWriter())
+        for callback in callbacks:
+            if isinstance(callback, PredictionWriter):
+                callback.probabilities = callback.probabilities or self.config.probabilities
+                callback.folder = self.config.out or callback.folder
 
     def _loggers(self, given: Any) -> list[Logger]:
         """TensorBoard and metrics.csv in the run's folder, and after them what the config adds."""
@@ -324,9 +334,13 @@ class RunCLI(LightningCLI):
 
     def _score_best(self, common: dict[str, Any]) -> None:
         """Score the best checkpoint on the validation cases, as the last thing that a fit shows."""
+        strategy = self.trainer.strategy
+        # The other processes of torchrun and SLURM have only guessed the folder, and must decide as the first.
+        self.run_folder = RunFolder(Path(strategy.broadcast(str(self.folder.path))))
         best = self.folder.checkpoints / f"{BEST}.ckpt"
         finished = self.trainer.state.finished and not self.trainer.interrupted
-        if self.config.score_best and finished and best.is_file() and not self.config.trainer.fast_dev_run:
+        wanted = self.config.score_best and not self.config.trainer.fast_dev_run
+        if strategy.broadcast(wanted and finished and best.is_file()):
             # The table goes into its own files; metrics.csv is the record of the training.
             self.trainer.loggers = [log for log in self.trainer.loggers if not isinstance(log, CSVLogger)]
             self.trainer.validate(**{**common, "ckpt_path": str(best)}, verbose=False)
@@ -338,17 +352,6 @@ class RunCLI(LightningCLI):
             which = BEST if (self.folder.checkpoints / f"{BEST}.ckpt").is_file() else LAST
             print(f"next: medimg test --config {folder / CONFIG} --ckpt_path {which}")
             print(f"      tensorboard --logdir {folder}")
-
-
-def _with_safe_checkpoints(given: Any, strategy: Any) -> list[Any]:
-    """The config's plugins, with checkpoints that survive a crash unless it names its own way."""
-    plugins = list(given) if isinstance(given, list) else [] if given is None else [given]
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    # These write one file a process in their own format and refuse a plugin for it.
-    sharded = name.lower().startswith(("fsdp", "deepspeed", "modelparallel"))
-    if not sharded and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins.append(SafeCheckpointIO())
-    return plugins
 
 
 def _raised_in_building(fault: BaseException) -> bool:

@@ -26,6 +26,7 @@ from medimg.datamodules.patches import (
     region_table,
     to_regions,
 )
+from medimg.datasets.plain import index_plain
 from medimg.errors import CheckpointError, ConfigError, DataError
 from medimg.io.store import PatchStore
 from medimg.preparation.prepare import (
@@ -119,6 +120,12 @@ class VolumeDataModule(LightningDataModule):
     @abstractmethod
     def read_index(self, root: Path) -> DatasetIndex:
         """List the cases below a folder."""
+
+    def read_predict_index(self, root: Path) -> DatasetIndex:
+        """List what ``predict`` takes below another folder: a data set, or images alone."""
+        if (root / "dataset.json").is_file():
+            return self.read_index(root)
+        return index_plain(root, like=self.read_index(self._root()))
 
     # ---- preparation -------------------------------------------------------------------------
 
@@ -288,7 +295,10 @@ class VolumeDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every image below the root, prepared on the fly."""
-        index = self.read_index(self.predict_root or self._root())
+        if self.predict_root is not None:
+            index = self.read_predict_index(self.predict_root)
+        else:
+            index = self.read_index(self._root())
         records = [*index.records, *index.unlabelled]
         if not records:
             raise DataError(f"no image found below {index.root}")

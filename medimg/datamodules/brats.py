@@ -8,7 +8,7 @@ from medimg.datamodules.base import Augmentation, PatchOptions, SplitOptions, Vo
 from medimg.datasets.brats import CHANNELS
 from medimg.datasets.recognise import index_dataset
 from medimg.errors import ConfigError
-from medimg.phantoms.brats import write_brats
+from medimg.phantoms.brats import is_phantom_set, write_brats
 from medimg.preparation.prepare import Preparation
 from medimg.records import DatasetIndex
 
@@ -87,7 +87,7 @@ class BraTSDataModule(VolumeDataModule):
 
     def prepare_data(self) -> None:
         """Write the phantoms if they are asked for and missing, then prepare as always."""
-        if self.phantom is not None and not self._root().exists():
+        if self.phantom is not None and (not self._root().exists() or is_phantom_set(self._root())):
             phantom = self.phantom
             write_brats(
                 self._root(),
@@ -105,6 +105,10 @@ class BraTSDataModule(VolumeDataModule):
             # One order for all, so that a network trained on the one data set reads the other.
             return replace(index, channels=CHANNELS, channel_order=(1, 2, 3, 0))
         return index
+
+    def read_predict_index(self, root: Path) -> DatasetIndex:
+        """List the cases by their names, which tell the channels without a ``dataset.json``."""
+        return self.read_index(root)
 
     def _root(self) -> Path:
         if self.root is None:

@@ -8,6 +8,7 @@ Reference:
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ def index_nnunet(root: Path) -> DatasetIndex:
 
     Version 1 (``TaskXXX_Name`` with ``modality``) is read too. Published splits are those of
     ``splits_final.json`` beside ``dataset.json`` or in the ``nnUNet_preprocessed`` folder next to the raw
-    one; without the file they are nnU-Net's own default, see `default_folds`. nnU-Net knows no patients,
-    so each case is its own.
+    one; without the file they are nnU-Net's own default, see `default_folds`.
+
+    nnU-Net knows no patients, so each case is its own, unless ``patients.json`` beside ``dataset.json`` says
+    ``{case id: patient id}``. The default folds would tear patients apart, so with it there are none.
 
     Args:
         root: Folder that holds ``dataset.json``.
@@ -53,10 +56,13 @@ def index_nnunet(root: Path) -> DatasetIndex:
     ending = _ending(path, content)
     problems = Problems(root, "nnU-Net")
     records = _training(path, content, ending, channels, problems)
+    records += _scan(root, "imagesTs", None, ending, channels, problems)
+    patients = root / "patients.json"
+    if patients.is_file():
+        records = _with_patients(patients, records, problems)
     labelled = tuple(record for record in records if record.mask is not None)
     unlabelled = tuple(record for record in records if record.mask is None)
-    unlabelled += _scan(root, "imagesTs", None, ending, channels, problems)
-    folds = _folds(root, [record.case_id for record in labelled], problems)
+    folds = _folds(root, [record.case_id for record in labelled], patients.is_file(), problems)
     problems.raise_if_any()
     if not labelled and not unlabelled:
         raise DataError(f"{root}: no image <case>_0000{ending} in imagesTr or imagesTs. Check the folder.")
@@ -206,13 +212,30 @@ def _check_masks(folder: Path, cases: Mapping[str, object], problems: Problems) 
             problems.add(case_id_of(file), f"{folder.name}/{file.name} is a mask without images")
 
 
-def _folds(root: Path, case_ids: list[str], problems: Problems) -> Folds:
+def _with_patients(path: Path, records: tuple[Record, ...], problems: Problems) -> tuple[Record, ...]:
+    """Name each case's patient; only cases without a mask, which no split deals, may be left out."""
+    patient_of = read_object(path)
+    known = {record.case_id for record in records}
+    for case_id, patient in patient_of.items():
+        if case_id not in known:
+            problems.add(case_id, f"{path.name} names a case that is not there")
+        elif not isinstance(patient, str | int) or isinstance(patient, bool) or patient == "":
+            problems.add(case_id, f"{path.name}: expected the patient's id, found {patient!r}")
+    for record in records:
+        if record.mask is not None and record.case_id not in patient_of:
+            problems.add(record.case_id, f"{path.name} does not name its patient")
+    return tuple(
+        replace(record, patient_id=str(patient_of.get(record.case_id, record.case_id))) for record in records
+    )
+
+
+def _folds(root: Path, case_ids: list[str], patients_known: bool, problems: Problems) -> Folds:
     raw = root.resolve()
     places = [root / "splits_final.json"]
     places += [up / "nnUNet_preprocessed" / raw.name / "splits_final.json" for up in list(raw.parents)[:2]]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        return default_folds(case_ids) if len(case_ids) >= 5 else ()
+        return default_folds(case_ids) if len(case_ids) >= 5 and not patients_known else ()
     content = read_json(path)
     if not isinstance(content, list) or not all(
         isinstance(fold, dict) and {"train", "val"} <= set(fold) for fold in content

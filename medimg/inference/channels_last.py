@@ -94,7 +94,7 @@ def instance_norm(volume: Tensor, weight: Tensor | None, bias: Tensor | None, *,
         tensor([-1.0000,  1.0000])
     """
     volume = volume.contiguous(memory_format=torch.channels_last_3d)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and volume.dtype != torch.float32:
         # One sample is a batch of its own; on 5D input the backward pass keeps the layout too.
         parts = volume.split(1)  # type: ignore[no-untyped-call]
         return torch.cat(

@@ -179,6 +179,12 @@ def _readme(seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, flo
     )
 
 
+def is_phantom_set(folder: Path) -> bool:
+    """Whether a folder was begun by :func:`write_brats`, complete or not."""
+    note = folder / _README
+    return note.is_file() and note.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
+
+
 def _claim(out: Path, readme: str) -> None:
     """Make the folder ours, or refuse it."""
     if out.exists() and not out.is_dir():

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 
 from medimg.io.nifti import Form
 from medimg.preparation.fingerprint import Fingerprint
@@ -74,7 +73,7 @@ def render_config(
     names, regions = output_names(index)
     sections = [
         _head(index, fingerprint, plan, memory_gb),
-        _trainer(index, max_epochs),
+        _trainer(max_epochs),
         _model(index, plan, names, regions),
         _data(index, fingerprint, plan, regions=regions, form=form, convention=convention),
     ]
@@ -90,10 +89,9 @@ def _head(index: DatasetIndex, fingerprint: Fingerprint, plan: Plan, memory_gb: 
 """
 
 
-def _trainer(index: DatasetIndex, max_epochs: int) -> str:
+def _trainer(max_epochs: int) -> str:
     often = max(1, min(50, max_epochs // 10))
     return f"""\
-experiment: {_text(_plain(index.name))}
 seed_everything: 0
 trainer:
   accelerator: auto
@@ -110,7 +108,6 @@ trainer:
       init_args: {{ logging_interval: step }}
     - class_path: medimg.callbacks.SamplePictures
       init_args: {{ every_n_epochs: {often} }}
-    - class_path: medimg.callbacks.PredictionWriter
 """
 
 
@@ -190,7 +187,7 @@ data:
   init_args:
     root: {_text(str(index.root.resolve()))}
 {more}    fold: 0 # of 5, each patient in one of them
-    num_workers: 2 # more where the GPU waits for data (watch data/wait_share)
+    num_workers: 2 # more where the GPU waits for data (watch train/data_wait)
     preparation:
       spacing_mm: {list(plan.spacing_mm)} # D, H, W; {_why_spacing(fingerprint, plan)}
       orientation: RAS
@@ -275,8 +272,3 @@ def _text(value: str) -> str:
 
 def _remark(value: str) -> str:
     return " ".join(value.split())
-
-
-def _plain(name: str) -> str:
-    """A name for a run's folder."""
-    return re.sub(r"[^a-z0-9]+", "_", Path(name).name.lower()).strip("_") or "planned"

@@ -60,6 +60,10 @@ class Preparation:
     form: Form = "agree"
 
     def __post_init__(self) -> None:
+        for name in ("spacing_mm", "window_hu", "mean_std"):
+            # 1 and 1.0 are one setting, wherever they were read, and must have one key.
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(float(number) for number in value))
         spacing, window = self.spacing_mm, self.window_hu
         _expect(
             spacing is None or (len(spacing) == 3 and min(spacing) > 0),

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medimg.inference.channels_last import ChannelsLastNorm
 from medimg.tasks.schedules import Schedule
@@ -64,6 +65,23 @@ class BaseTask(LightningModule):
             return self.network(image)
         with ChannelsLastNorm():
             return self.network(image)
+
+    def on_validation_start(self) -> None:
+        """Let each process validate as many cases as it has, and wait for none.
+
+        DistributedDataParallel may send the buffers of the first process to the others in a forward pass; a
+        process that makes fewer of them would leave the others waiting.
+        """
+        self._share_buffers(False)
+
+    def on_validation_end(self) -> None:
+        """Share the buffers again in training."""
+        self._share_buffers(True)
+
+    def _share_buffers(self, share: bool) -> None:
+        model = self.trainer.strategy.model
+        if isinstance(model, DistributedDataParallel):
+            model.require_forward_param_sync = share
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all trainable parameters, and its schedule."""

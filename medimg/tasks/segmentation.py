@@ -203,6 +203,12 @@ class SegmentationTask(BaseTask):
 
     def _export(self, batch: dict[str, Any], logits: Tensor) -> list[Any]:
         """Label maps (D, H, W) on the grids of the files."""
+        for scheme in batch[keys.SCHEME]:
+            if scheme.names != self.classes:
+                raise ConfigError(
+                    f"the network knows the classes {list(self.classes)}, and the data's are {list(scheme.names)}: "
+                    "their masks would be mislabelled. Correct the labels of the data set."
+                )
         return [
             labels_on_source(volume, geometry, scheme, self.head)
             for volume, geometry, scheme in zip(logits, batch[keys.GEOMETRY], batch[keys.SCHEME], strict=True)
@@ -260,7 +266,8 @@ def deep_supervision(
         Scalar loss.
 
     Reference:
-        Isensee et al. 2021, "nnU-Net", doi:10.1038/s41592-020-01008-z; the coarsest level takes no part.
+        Isensee et al. 2021, "nnU-Net", doi:10.1038/s41592-020-01008-z; the coarsest level takes no part
+        (its parameters get a gradient of zero).
     """
     used = levels[:-1] if len(levels) > 2 else levels
     weights = [0.5**number for number in range(len(used))]
@@ -268,7 +275,9 @@ def deep_supervision(
         weight * loss(logits, shrink(mask, logits.shape[2:]))
         for weight, logits in zip(weights, used, strict=True)
     )
-    return torch.as_tensor(total) / sum(weights)
+    # A parameter without a gradient would stop DistributedDataParallel at the next step.
+    unused = sum(0.0 * logits.float().mean() for logits in levels[len(used) :])
+    return torch.as_tensor(total) / sum(weights) + unused
 
 
 def shrink(mask: Tensor, shape: Sequence[int]) -> Tensor:

@@ -137,6 +137,9 @@ class NNUNetAugmentation(Augment3D):
             the margin of ``initial_patch_size``, turned corners are filled with zeros).
         rotation_deg: Largest angle in degrees, for all axes or for each of D, H, W. ``None``: 30, or
             180 within the slices of a patch over three times as long as thick.
+        rotation_probability: Chance of a turn. nnU-Net's 0.2 suits its thousand epochs; small data sets and short runs
+            gain from more.
+        scale_probability: Chance of a change of size.
         mirror_axes: Axes that may be mirrored; leave out one that tells left from right where
             labels depend on it.
         elastic_probability: Chance of an elastic deformation; off by default, as in nnU-Net.
@@ -151,6 +154,8 @@ class NNUNetAugmentation(Augment3D):
         self,
         patch_size: Sequence[int] | None = None,
         rotation_deg: float | Sequence[float] | None = None,
+        rotation_probability: float = 0.2,
+        scale_probability: float = 0.2,
         mirror_axes: Sequence[int] = (0, 1, 2),
         elastic_probability: float = 0.0,
         mask_mode: Literal["linear", "nearest"] = "linear",
@@ -159,7 +164,9 @@ class NNUNetAugmentation(Augment3D):
         if rotation_deg is None:
             rotation_deg = 30.0 if frozen is None else 180.0
         spatial = RandomSpatial(
+            rotation_probability=rotation_probability,
             rotation_deg=rotation_deg,
+            scale_probability=scale_probability,
             elastic_probability=elastic_probability,
             mirror_axes=mirror_axes,
             frozen_axis=frozen,

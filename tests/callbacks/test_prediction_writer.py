@@ -8,7 +8,9 @@ import torch
 
 from medimg import keys
 from medimg.callbacks import PredictionWriter
+from medimg.io.files import safe_name
 from medimg.preparation.geometry import Geometry
+from medimg.records import LabelScheme
 
 SOURCE = (6, 8, 10)
 BOX = ((1, 2, 3), (5, 7, 9))
@@ -22,17 +24,23 @@ CROP = (slice(1, 5), slice(2, 7), slice(3, 9))
 @pytest.fixture
 def batch(tmp_path, write_volume):
     source = write_volume(tmp_path / "image.nii.gz", np.zeros(SOURCE, np.int16))
-    return {keys.CASE_ID: ["case/../1"], keys.GEOMETRY: [GEOMETRY], keys.SOURCE: [source]}
+    scheme = LabelScheme({"a": (1,), "b": (2,)}, {"a": 1, "b": 2})
+    return {
+        keys.CASE_ID: ["case/../1"],
+        keys.GEOMETRY: [GEOMETRY],
+        keys.SOURCE: [source],
+        keys.SCHEME: [scheme],
+    }
 
 
 def task(head, classes=("a", "b")):
     return SimpleNamespace(head=head, classes=classes)
 
 
-def trainer(tmp_path, rank=0):
+def trainer(tmp_path, rank=0, fn="predict"):
     split = SimpleNamespace(digest="abc")
     return SimpleNamespace(
-        log_dir=str(tmp_path / "run"), is_global_zero=rank == 0, ckpt_path="best.ckpt",
+        state=SimpleNamespace(fn=fn), log_dir=str(tmp_path / "run"), is_global_zero=rank == 0, ckpt_path="best.ckpt",
         datamodule=SimpleNamespace(split=split),
     )  # fmt: skip
 
@@ -84,11 +92,13 @@ def test_test_and_predict_have_their_own_folders_and_say_how_they_came_about(bat
     for verb in ("test", "predict"):
         getattr(writer, f"on_{verb}_start")(trainer(tmp_path), module)
         getattr(writer, f"on_{verb}_batch_end")(trainer(tmp_path), module, outputs(3), batch, 0)
-        getattr(writer, f"on_{verb}_end")(trainer(tmp_path), module)
+        getattr(writer, f"on_{verb}_end")(trainer(tmp_path, fn=verb), module)
     for folder, split in (("test/masks", "abc"), ("predict", None)):
         facts = json.loads((tmp_path / "run" / folder / "predictions.json").read_text())
         assert facts == {
-            "classes": ["a", "b"], "head": "softmax", "checkpoint": "best.ckpt", "split": split,
+            "classes": ["a", "b"], "head": "softmax", "labels": {"a": 1, "b": 2},
+            "checkpoint": "best.ckpt", "split": split,
+            "cases": {safe_name("case/../1"): {"shape": list(SOURCE), "spacing_mm": [2.5, 1.0, 0.8]}},
         }  # fmt: skip
 
 

@@ -53,7 +53,11 @@ class Task(LightningModule):
 
     def on_train_start(self):
         folders = [logger.log_dir for logger in self.trainer.loggers]
-        print("ranks agree on", folders[:1], "rank", self.global_rank, flush=True)
+        say(f"ranks agree on {folders[:1]} rank {self.global_rank}")
+
+    def on_validation_start(self):
+        if self.trainer.state.fn == "validate":
+            say(f"scoring {self.trainer.ckpt_path} rank {self.global_rank}")
 
     def validation_step(self, batch, batch_idx):
         self.log("val/dice", 1.0 - 0.1 * self.current_epoch, sync_dist=True)
@@ -71,6 +75,11 @@ class Task(LightningModule):
 class Data(BoringDataModule):
     def __init__(self, root: str = ".", batch_size: int = 2) -> None:
         super().__init__()
+
+
+def say(line):
+    # In one piece, so that lines of two processes do not mix.
+    print(f"{line}\\n", end="", flush=True)
 
 
 def function_that_makes_a_network() -> nn.Module:

@@ -1,5 +1,10 @@
+import numpy as np
+import pytest
+
 from medimg.commands.prepare import prepare
 from medimg.datasets import index_dataset
+from medimg.errors import DataError
+from medimg.io.raster import read_raster, write_png
 from medimg.io.store import PatchStore
 from medimg.preparation.prepare import Preparation, stale_cases, store_folder
 
@@ -34,3 +39,16 @@ def test_the_config_decides(tmp_path, write_brats, capsys, monkeypatch):
     expected = Preparation(spacing_mm=(2.0, 2.0, 2.0), normalization=("zscore_nonzero",))
     folder = store_folder(tmp_path / "kept", index_dataset(root), expected)
     assert PatchStore(folder).image("BraTS-GLI-00000-000").shape == (4, 8, 8, 8)
+
+
+def test_2d_images_become_small_png_and_a_table(tmp_path, capsys):
+    for name, value in (("ill", 200), ("well", 60)):
+        for number in range(2):
+            picture = np.full((1, 40, 20), value + number, dtype=np.uint8)
+            write_png(tmp_path / "images" / name / f"{number}.png", picture)
+    assert prepare(tmp_path / "images", out=tmp_path / "small", longest_side=10, workers=1) == 0
+    assert "4 cases prepared now" in capsys.readouterr().out
+    sizes = {read_raster(path).shape for path in (tmp_path / "small").rglob("*.png")}
+    assert sizes == {(1, 10, 5)}
+    with pytest.raises(DataError, match="no set of 2D images"):
+        prepare(tmp_path / "small" / "nothing", out=tmp_path / "other")

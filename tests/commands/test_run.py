@@ -12,9 +12,11 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from medimg import runs
 from medimg.cli import main
+from medimg.commands.run import RunCLI
 
 OVERLAYS = Path(__file__).parents[2] / "configs" / "overlays"
 
@@ -314,6 +316,29 @@ def test_the_callback_for_checkpoints_writes_into_the_run_by_default(
     assert folders == [str(tiny.run_folder() / "checkpoints")]
 
 
+def test_a_process_that_guessed_another_folder_scores_the_best_of_the_first(
+    tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, guessed = tiny.run_folder(8), tiny.run_folder(7)
+    guessed.mkdir(parents=True)
+    monkeypatch.setattr(RunCLI, "_choose_run_folder", lambda self: runs.RunFolder(guessed))
+
+    def broadcast(self, obj, src=0):
+        return obj.replace("version_7", "version_8") if isinstance(obj, str) else obj
+
+    monkeypatch.setattr(SingleDeviceStrategy, "broadcast", broadcast)
+    assert main(tiny.words("fit")) == 0
+    assert f"scoring {own / 'checkpoints' / 'best.ckpt'} rank 0" in capsys.readouterr().out
+
+    # Where the first process has no best checkpoint, nobody scores.
+    def nobody_scores(self, obj, src=0):
+        return False if isinstance(obj, bool) else broadcast(self, obj)
+
+    monkeypatch.setattr(SingleDeviceStrategy, "broadcast", nobody_scores)
+    assert main(tiny.words("fit")) == 0
+    assert "scoring" not in capsys.readouterr().out
+
+
 def launch(tiny, *command: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(tiny.source), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -331,7 +356,10 @@ def launch(tiny, *command: str) -> subprocess.Popen[str]:
     "launcher", [["-m", "medimg"], ["-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "medimg"]]
 )
 def test_two_processes_agree_on_one_folder(tiny, launcher: list[str]) -> None:
-    (tiny.run_folder(0)).mkdir(parents=True)
+    # An older run, which a process that starts by itself may take for its own.
+    older = tiny.run_folder(0) / "checkpoints"
+    older.mkdir(parents=True)
+    (older / "best.ckpt").write_text("of another network")
     words = tiny.words("fit", "--config", str(OVERLAYS / "ddp.yaml"), "--trainer.accelerator", "cpu")
     process = launch(tiny, *launcher, *words)
     shown, _ = process.communicate(timeout=120)
@@ -339,6 +367,7 @@ def test_two_processes_agree_on_one_folder(tiny, launcher: list[str]) -> None:
     folder = tiny.run_folder(1)
     for rank in (0, 1):
         assert f"ranks agree on ['{folder}'] rank {rank}" in shown
+        assert f"scoring {folder / 'checkpoints' / 'best.ckpt'} rank {rank}" in shown
     assert {path.name for path in tiny.run_folder().parent.iterdir()} == {"version_0", "version_1"}
     assert (folder / "checkpoints" / "best.ckpt").is_file()
     assert shown.count("run folder:") == 1

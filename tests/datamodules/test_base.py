@@ -119,6 +119,11 @@ def test_predict_takes_every_image_and_no_mask(make_decathlon, write_decathlon, 
     other = write_decathlon(tmp_path / "Other", cases=["x"], tests=0)
     data = make_decathlon(ready=False, predict_root=other)
     assert [batch[keys.CASE_ID] for batch in data.predict_dataloader()] == [["x"]]
+    # Images alone are enough: channels and labels are those of the data set trained on.
+    data = make_decathlon(ready=False, predict_root=other / "imagesTr")
+    batch = next(iter(data.predict_dataloader()))
+    assert batch[keys.CASE_ID] == ["x"]
+    assert keys.MASK not in batch
 
 
 # ---- preparation, split, schemes --------------------------------------------------------------

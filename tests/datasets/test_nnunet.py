@@ -147,3 +147,30 @@ def test_without_masks_all_cases_are_unlabelled(tmp_path, write_nnunet, caplog):
     shutil.rmtree(root / "imagesTr")
     with pytest.raises(DataError, match="no image <case>_0000"):
         index_nnunet(root)
+
+
+def test_patients_are_read_and_replace_the_default_folds(tmp_path, write_nnunet):
+    root = write_nnunet(tmp_path, 6, tests=1, shape=(6, 6, 6))
+    patient_of = {f"case_{number:03d}": number // 2 for number in range(6)}
+    (root / "patients.json").write_text(json.dumps({**patient_of, "case_001": "p"}))
+    index = index_nnunet(root)
+    assert [record.patient_id for record in index.records] == ["0", "p", "1", "1", "2", "2"]
+    assert index.unlabelled[0].patient_id == "case_900"
+    assert index.folds == ()
+    (root / "patients.json").write_text(json.dumps({**patient_of, "case_900": 7}))
+    assert index_nnunet(root).unlabelled[0].patient_id == "7"
+    (root / "splits_final.json").write_text('[{"train": ["case_000"], "val": ["case_002"]}]')
+    assert index_nnunet(root).folds == ((("case_000",), ("case_002",)),)
+
+
+def test_patients_are_checked(tmp_path, write_nnunet):
+    root = write_nnunet(tmp_path, 3, shape=(6, 6, 6))
+    (root / "patients.json").write_text('{"case_000": "a", "case_001": null, "gone": "b"}')
+    with pytest.raises(DataError, match="3 faults") as error:
+        index_nnunet(root)
+    for said in (
+        "case_001: patients.json: expected the patient's id, found None",
+        "case_002: patients.json does not name its patient",
+        "gone: patients.json names a case that is not there",
+    ):
+        assert said in str(error.value)

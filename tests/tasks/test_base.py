@@ -1,6 +1,10 @@
 import copy
+import os
+import subprocess
+import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -163,3 +167,83 @@ def test_compiling_keeps_the_names_of_the_weights():
     task = Task(compile=True)
     assert set(task.state_dict()) == {"network.weight", "network.bias"}
     assert isinstance(task, LightningModule)
+
+
+UNEQUAL_RANKS = """
+import sys
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+from medimg import keys
+from medimg.inference.sliding_window import SlidingWindowInferer
+from medimg.losses import DiceCELoss
+from medimg.tasks import SegmentationTask
+
+class Data(LightningDataModule):
+    def loader(self, count):
+        torch.manual_seed(0)
+        case = {keys.IMAGE: torch.randn(1, 8, 8, 8), keys.MASK: torch.randint(0, 3, (1, 8, 8, 8))}
+        return DataLoader([case] * count)
+
+    def train_dataloader(self):
+        return self.loader(2)
+
+    def val_dataloader(self):
+        # Of three cases the first process has one more.
+        return self.loader(2 - self.trainer.global_rank)
+
+
+class Task(SegmentationTask):
+    validated = 0
+
+    def validation_step(self, batch, batch_idx):
+        self.validated += 1
+        assert not self.trainer.strategy.model.will_sync_module_buffers()
+        return super().validation_step(batch, batch_idx)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        # Not in training_step: the forward pass is where the buffers are shared.
+        assert self.trainer.strategy.model.will_sync_module_buffers()
+
+
+if __name__ == "__main__":
+    task = Task(
+        torch.nn.Sequential(torch.nn.Conv3d(1, 4, 1), torch.nn.BatchNorm3d(4), torch.nn.Conv3d(4, 3, 1)),
+        classes=["a", "b"],
+        loss=DiceCELoss(class_weights=[0.5, 1.0, 1.0]),
+        inferer=SlidingWindowInferer(roi_size=(8, 8, 8)),
+    )
+    assert "loss.class_weights" in dict(task.named_buffers())
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=1,
+        use_distributed_sampler=False, default_root_dir=sys.argv[1],
+    )
+    trainer.fit(task, datamodule=Data())
+    # In one piece, so that lines of two processes do not mix.
+    print(f"validated {task.validated} rank {trainer.global_rank}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_ranks_with_unequal_numbers_of_cases_validate_to_the_end(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNEQUAL_RANKS)
+    package = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": package, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        shown, _ = process.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        raise AssertionError(f"the processes wait for each other:\n{process.communicate()[0]}") from None
+    assert process.returncode == 0, shown
+    # A batch before the first epoch, then two epochs.
+    for rank, passes in enumerate((5, 3)):
+        assert f"validated {passes} rank {rank}" in shown

@@ -123,6 +123,21 @@ def test_two_levels_both_count():
     assert float(found) == pytest.approx((1 + 4 / 2) / 1.5)
 
 
+def test_every_level_gets_a_gradient_though_the_coarsest_counts_nothing():
+    torch.manual_seed(0)
+    heads = nn.ModuleList(nn.Conv3d(1, 3, 1) for _ in range(4))
+    image, mask = torch.randn(1, 1, 8, 8, 8), torch.randint(0, 3, (1, 1, 8, 8, 8))
+    levels = [head(F.avg_pool3d(image, 2**number)) for number, head in enumerate(heads)]
+    loss = deep_supervision(DiceCELoss(), levels, mask)
+    loss.backward()
+    for number, head in enumerate(heads):
+        for parameter in head.parameters():
+            # None would make DistributedDataParallel raise at the second step.
+            assert bool(parameter.grad.any()) == (number < 3)
+    alone = deep_supervision(DiceCELoss(), [level.detach() for level in levels], mask)
+    assert float(loss) == float(alone)
+
+
 @pytest.mark.parametrize(("shape", "small"), [((8, 8, 8), (4, 2, 8)), ((9, 7, 5), (3, 4, 2))])
 def test_masks_shrink_to_their_nearest_voxel(shape, small):
     mask = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8)
