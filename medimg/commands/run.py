@@ -231,9 +231,10 @@ class RunCLI(LightningCLI):
         given = settings["callbacks"] or []
         callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
         checkpointing = settings["enable_checkpointing"] is not False
-        if checkpointing and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
-            # Without a metric to monitor there is no best checkpoint, only the last.
-            callbacks.append(ModelCheckpoint(filename=LAST, enable_version_counter=False))
+        if checkpointing and not any(getattr(callback, "filename", None) == LAST for callback in callbacks):
+            # Lightning's save_last keeps the last epoch that was the best so far, and a resume loses the others.
+            options: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+            callbacks.append(ModelCheckpoint(filename=LAST, **options))
         if self.verb == "fit":
             guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
             callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]

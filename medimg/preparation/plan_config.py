@@ -103,7 +103,7 @@ trainer:
   num_sanity_val_steps: 0
   callbacks:
     - class_path: ModelCheckpoint
-      init_args: {{ monitor: val/dice, mode: max, filename: best, save_last: true, enable_version_counter: false }}
+      init_args: {{ monitor: val/dice, mode: max, filename: best, enable_version_counter: false }}
     - class_path: LearningRateMonitor
       init_args: {{ logging_interval: step }}
     - class_path: medimg.callbacks.SamplePictures

@@ -343,7 +343,8 @@ def test_kill_while_saving_leaves_a_checkpoint_that_loads(
         steps.append(loaded["global_step"])
     assert len(set(steps)) > 10, "the kills came before anything was saved"
     SafeCheckpointIO().save_checkpoint(_state(1), path)
-    assert _names(tmp_path) == {"last.ckpt", "last-previous.ckpt"}
+    # A kill may leave a temporary name behind, which begins with a dot and is no checkpoint.
+    assert {name for name in _names(tmp_path) if name[0] != "."} == {"last.ckpt", "last-previous.ckpt"}
     if disk == "other":
         assert not any(temporary.iterdir())
         shutil.rmtree(temporary)
