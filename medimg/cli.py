@@ -7,6 +7,7 @@ torch and lightning could even be loaded (10 to 20 s on a small machine).
 import difflib
 import importlib
 import sys
+import warnings
 from typing import Any
 
 from medimg import __version__
@@ -114,6 +115,8 @@ def _run(verb: str, words: list[str]) -> int:
     rest, trusted = split_trusted(words)
     check_configs(config_files(rest))
     set_policy(trusted)
+    # A note of torch to the authors of extensions, given while torchvision is imported.
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.interface` is deprecated")
     # lightning is imported from here on.
     module = importlib.import_module("medimg.commands.run")
     status: int = module.run(verb, rest)
