@@ -17,8 +17,8 @@ Prediction, from one profiled tile of 128^3 (2 cores with AVX-512 and AMX): of n
 convolutions reordering plain to blocked layout and back, 0.6 instance normalisation, 0.3 copies. With
 channels innermost throughout the convolutions take 1.2 s and the normalisation 0.5, so: window 0.6 x,
 bfloat16 0.25 x; export, with 1/30 s a class beside scikit-image's float64, below 0.1 x.
-Outcome of --quick on two shared cores: BraTS window 0.69 x (bfloat16 0.25), CT window 0.94 x (0.27), export 0.12 x. In small tiles less time
-goes into convolutions, hence the CT's ratio. The full run is still to be made.
+Outcome of --quick on two shared cores: BraTS window 0.69 x (bfloat16 0.25), CT window 0.94 x (0.27), export 0.12 x.
+In small tiles less time goes into convolutions, hence the CT's ratio. The full run is still to be made.
 """
 
 import argparse

@@ -232,9 +232,9 @@ class RunCLI(LightningCLI):
         callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
         checkpointing = settings["enable_checkpointing"] is not False
         if checkpointing and not any(getattr(callback, "filename", None) == LAST for callback in callbacks):
-            # Lightning's save_last keeps the last epoch that was the best so far, and a resume loses the others.
+            # Lightning's save_last keeps the last *best* epoch. Mode: a state apart from a plain one's in the config.
             options: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-            callbacks.append(ModelCheckpoint(filename=LAST, **options))
+            callbacks.append(ModelCheckpoint(filename=LAST, mode="max", **options))
         if self.verb == "fit":
             guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
             callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
