@@ -38,12 +38,16 @@ def test_constant_and_faint_channels_stay_finite():
     )
 
 
-def test_bfloat16_is_exact_to_its_own_rounding():
+@pytest.mark.parametrize("training", [False, True])
+def test_bfloat16_is_exact_to_its_own_rounding(training):
+    torch.manual_seed(0)
     volume = (2 * torch.randn(1, 8, 16, 16, 16) + 3).bfloat16()
     expected = functional.instance_norm(volume.double())
-    normed = instance_norm(volume, None, None)
+    with torch.set_grad_enabled(training):
+        normed = instance_norm(volume, None, None)
     assert normed.dtype == torch.bfloat16
-    assert (normed.double() - expected).abs().max() < 0.03
+    # Two steps of bfloat16 between 4 and 8; the values reach just beyond 4.
+    assert (normed.double() - expected).abs().max() < 0.0625
 
 
 def test_mode_reaches_modules_and_ends_with_the_block():
