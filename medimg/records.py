@@ -1,7 +1,7 @@
 """What a data set's reader says of its cases, before any image is opened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -64,7 +64,8 @@ class DatasetIndex:
         root: Folder that holds every file of the data set.
         channels: Name of each image channel, in order; ``"CT"`` marks Hounsfield units.
         labels: Value in the mask of each class, the background left out.
-        records: Labelled cases, sorted by id.
+        records: Labelled cases, sorted by id, that training and validation share.
+        test: Labelled cases of the published test split, sorted by id; no split deals them.
         unlabelled: Cases without a mask, sorted by id.
         regions: Label values of each region, when the data set is judged by regions that overlap.
         region_labels: Label value with which each region is written, in writing order.
@@ -78,12 +79,22 @@ class DatasetIndex:
     channels: tuple[str, ...]
     labels: Mapping[str, int]
     records: tuple[Record, ...]
+    test: tuple[Record, ...] = ()
     unlabelled: tuple[Record, ...] = ()
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     region_labels: Mapping[str, int] = field(default_factory=dict)
     ignore_label: int | None = None
     folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     channel_order: tuple[int, ...] = ()
+
+    @property
+    def all_records(self) -> tuple[Record, ...]:
+        """Every case, labelled or not."""
+        return (*self.records, *self.test, *self.unlabelled)
+
+    def without_cases(self) -> "DatasetIndex":
+        """What the data set says of itself, without the list of its files: light enough to travel with a case."""
+        return replace(self, records=(), test=(), unlabelled=(), folds=())
 
     def label_scheme(self) -> LabelScheme:
         """Every class on its own, as a softmax head sees them."""

@@ -57,6 +57,16 @@ class RunFolder:
         return self.path / "checkpoints"
 
 
+def from_here(path: Path) -> Path:
+    """A path as it is best typed: from the current folder, if it lies below it.
+
+    Args:
+        path: Any path.
+    """
+    whole, here = path.absolute(), Path.cwd()
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole
+
+
 def versions(logs: Path, experiment: str) -> list[RunFolder]:
     """All runs of an experiment, oldest number first.
 

@@ -86,10 +86,13 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+CHECKPOINTS = {"best.ckpt", "last.ckpt", "last-previous.ckpt"}
+
+
 def test_a_run_leaves_what_the_readme_promises(done):
     names = {path.name for path in done.run.iterdir()}
     assert {"config.yaml", "metrics.csv", "checkpoints", "test", "predict"} <= names
-    assert {path.name for path in (done.run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (done.run / "checkpoints").iterdir()} == CHECKPOINTS
     assert any(name.startswith("events.out.tfevents") for name in names)
     columns = set(rows_of(done.run / "metrics.csv")[0])
     wanted = {"train/loss_step", "train/loss_epoch", "val/loss", "val/dice", "train/data_wait"}
@@ -271,6 +274,50 @@ def test_a_config_without_data_says_how_to_get_them(config, tmp_path, monkeypatc
     cli = build(["--config", str(config), "--trainer.accelerator", "cpu"])
     with pytest.raises(ConfigError, match=r"--data\.root"):
         cli.datamodule.prepare_data()
+
+
+WRONG_SETS = [
+    (["--data.dataset", "MedMNISTT"], "there is no class MedMNISTT. Did you mean MedMNIST?"),
+    (["--data.dataset", "medimg.datasets.RANZCRR"], "Did you mean medimg.datasets.RANZCR?"),
+    (["--data.dataset", "os.system"], "data.dataset: a config may not name os.system."),
+    (["--data.dataset", "medimg.datamodules.ImageDataModule"], "data.dataset: expected a ImageSet, but"),
+    (["--data.dataset", "medimg.datasets.ImageSet"], "is abstract: name one of its subclasses."),
+    (["--data.dataset", "null"], "medimg.datamodules.ImageDataModule also needs: dataset."),
+    (["--data.dataset.nmae", "x"], "medimg.datasets.MedMNIST has no argument 'nmae'. Did you mean name?"),
+    # A table without a file and columns says so.
+    (
+        ["--data.dataset", "ImageTable"],
+        "data.dataset: medimg.datasets.ImageTable also needs: file, columns.id",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG_SETS, ids=[" ".join(words) for words, _ in WRONG_SETS])
+def test_a_wrong_set_of_images_is_refused_in_a_few_lines(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", str(ROOT / "configs" / "pneumoniamnist.yaml"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) < 4
+
+
+def test_the_set_of_images_is_chosen_and_set_on_the_command_line(tmp_path, capsys):
+    words = ["fit", "--config", str(ROOT / "configs" / "pneumoniamnist.yaml"), "--print_config"]
+    found = []
+    for more in (
+        ["--data.dataset.init_args.name", "breastmnist"],
+        ["--data.dataset.name", "breastmnist"],
+        ["--data.dataset", "CheXpert", "--data.dataset.uncertain", "{Edema: ones}"],
+        ["--data.dataset", "medimg.datasets.ImageFolder", "--data.dataset.positive", "[a, b]"],
+    ):
+        assert main([*words, *more]) == 0
+        data = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+        found.append((data["dataset"]["class_path"], data["dataset"]["init_args"]))
+    medmnist = ("medimg.datasets.MedMNIST", {"name": "breastmnist"})
+    assert found[:2] == [medmnist, medmnist]
+    assert found[2][0] == "medimg.datasets.CheXpert"
+    assert found[2][1]["uncertain"] == {"Edema": "ones"}
+    assert found[3][1] == {"patient": None, "positive": ["a", "b"]}
 
 
 # ---- real images ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from medimg.runs import (
     RunFolder,
     discard_if_empty,
     find_run,
+    from_here,
     new_version,
     newest_run,
     next_version,
@@ -29,6 +30,15 @@ def train(run: RunFolder, *names: str) -> RunFolder:
     for name in names:
         (run.checkpoints / name).write_bytes(b"weights")
     return run
+
+
+def test_paths_below_the_current_folder_are_typed_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "logs" / "a.csv") == Path("logs/a.csv")
+    assert from_here(Path("logs/a.csv")) == Path("logs/a.csv")
+    assert from_here(tmp_path.parent / "b") == tmp_path.parent / "b"
 
 
 def test_versions_count_up_from_zero_and_sort_as_numbers(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from medimg.callbacks.finite_loss import FiniteLoss
 from medimg.callbacks.graceful_stop import GracefulStop
 from medimg.callbacks.label_curves import LabelCurves
 from medimg.callbacks.prediction_writer import PredictionWriter
+from medimg.callbacks.progress import NarrowBar, ProgressLines
 from medimg.callbacks.rank_watch import RankWatch
 from medimg.callbacks.sample_pictures import SamplePictures
 
@@ -14,7 +15,9 @@ __all__ = [
     "FiniteLoss",
     "GracefulStop",
     "LabelCurves",
+    "NarrowBar",
     "PredictionWriter",
+    "ProgressLines",
     "RankWatch",
     "SafeCheckpointIO",
     "SamplePictures",

@@ -282,6 +282,8 @@ def _keep_previous(target: Path) -> None:
         # resolve: ``last.ckpt`` may be a symbolic link that Lightning made.
         os.link(target.resolve(), link)
         link.replace(previous)
+        # A rename between two names of one file does nothing: so it is after a kill before the last rename.
+        link.unlink(missing_ok=True)
     except OSError:
         # No hard links here (FAT, some network shares): for an instant only the previous one exists.
         target.replace(previous)

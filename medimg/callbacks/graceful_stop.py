@@ -14,6 +14,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from medimg.runs import from_here
+
 _LOGGER = logging.getLogger(__name__)
 _SIGNAL_EXIT = 128  # a shell reports a process ended by signal n as 128 + n
 
@@ -184,5 +186,5 @@ def _resume_command(trainer: Trainer, path: Path) -> str:
     # Called by all processes, because ``log_dir`` is agreed among them.
     config = Path(trainer.log_dir or trainer.default_root_dir) / "config.yaml"
     if config.is_file():
-        return f"medimg fit --config {config} --ckpt_path last"
+        return f"medimg fit --config {from_here(config)} --ckpt_path last"
     return f"medimg fit --config <the same config> --ckpt_path {path}"

@@ -15,6 +15,7 @@ from medimg.inference.export import export_probs
 from medimg.io.files import atomic_write, safe_name
 from medimg.io.nifti import write_mask
 from medimg.preparation.geometry import Geometry
+from medimg.runs import from_here
 from medimg.tasks import ClassificationTask, SegmentationTask
 
 logger = logging.getLogger(__name__)
@@ -134,6 +135,6 @@ class PredictionWriter(Callback):
             "split": getattr(split, "digest", None),
             "cases": dict(sorted(grids.items())),
         }
-        logger.info("%d masks in %s", len(grids), folder)
+        logger.info("%d masks in %s", len(grids), from_here(folder))
         with atomic_write(folder / "predictions.json") as temporary:
             temporary.write_text(json.dumps(facts, indent=2))

@@ -95,8 +95,12 @@ def _summary(index: DatasetIndex, reports: Sequence[CaseReport]) -> list[str]:
         f"{name} {n}" for name, n in Counter(r.orientation for r in reports).most_common()
     )
     patients = len({report.patient_id for report in reports})
+    masked = len(index.records) + len(index.test)
     rows = [
-        ("cases", f"{len(index.records)} with a mask, {len(index.unlabelled)} without; {patients} patients"),
+        (
+            "cases",
+            f"{masked} with a mask, {len(index.unlabelled)} without; {patients} patients",
+        ),
         ("channels", ", ".join(index.channels)),
         ("labels", labels),
         ("values found", counts or "none"),

@@ -42,66 +42,40 @@ class StopAfterStep(Callback):
             signal.signal(signal.SIGINT, self._old)
         self._old = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen from the first step on; what comes before can be broken off anywhere."""
+    # Listen from the first step on; what comes before can be broken off anywhere.
+
+    def on_train_start(self, *_: Any, **__: Any) -> None:
+        """Listen."""
         self._listen()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See ``on_train_start``."""
+    def on_validation_start(self, *_: Any, **__: Any) -> None:
+        """Listen."""
         self._listen()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See ``on_train_start``."""
+    def on_test_start(self, *_: Any, **__: Any) -> None:
+        """Listen."""
         self._listen()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See ``on_train_start``."""
+    def on_predict_start(self, *_: Any, **__: Any) -> None:
+        """Listen."""
         self._listen()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Stop here if Ctrl-C was pressed.
+    # Between two steps nothing is half written.
 
-        Raises:
-            KeyboardInterrupt: If it was.
-        """
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         self._obey()
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """See ``on_train_batch_end``."""
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         self._obey()
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """See ``on_train_batch_end``."""
+    def on_test_batch_end(self, *_: Any, **__: Any) -> None:
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         self._obey()
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """See ``on_train_batch_end``."""
+    def on_predict_batch_end(self, *_: Any, **__: Any) -> None:
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         self._obey()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -59,7 +59,9 @@ def prepare(
     done = prepare_dataset(
         index, settings.preparation, PatchStore(folder), workers=workers, scheduler=scheduler
     )
-    print(f"{done} of {len(index.records)} cases prepared now, the others were up to date: {folder}")
+    print(
+        f"{done} of {len(index.records) + len(index.test)} cases prepared now, the others were up to date: {folder}"
+    )
     more = f" --data.store {shlex.quote(str(store))}" if store is not None else ""
     name = shlex.quote(str(config)) if config is not None else "CONFIG"
     print(f"next: medimg fit --config {name} --data.root {shlex.quote(str(data))}{more}")

@@ -51,7 +51,7 @@ def _data_section(out: Path, columns: TableColumns, task: str) -> list[str]:
     """The data section of a config, ready to be copied."""
     import yaml
 
-    table = {
+    options = {
         "file": "cases.csv",
         "task": task,
         "columns": {
@@ -60,6 +60,7 @@ def _data_section(out: Path, columns: TableColumns, task: str) -> list[str]:
             if value is not None
         },
     }
-    module = "medimg.datamodules.TableDataModule"
-    section = {"data": {"class_path": module, "init_args": {"root": str(out), "table": table}}}
+    dataset = {"class_path": "medimg.datasets.ImageTable", "init_args": options}
+    module = "medimg.datamodules.ImageDataModule"
+    section = {"data": {"class_path": module, "init_args": {"root": str(out), "dataset": dataset}}}
     return yaml.safe_dump(section, sort_keys=False, width=110).splitlines()

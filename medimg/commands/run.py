@@ -14,24 +14,15 @@ from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 
-from medimg.callbacks import (
-    DataWait,
-    FiniteLoss,
-    GracefulStop,
-    PredictionWriter,
-    RankWatch,
-)
 from medimg.callbacks.checkpoint_io import DamagedCheckpointError, load_checkpoint
 from medimg.commands.interrupt import StopAfterStep
 from medimg.commands.parser import ShortErrors
 from medimg.commands.parts import check_parts
-from medimg.commands.plugins import complete_plugins
-from medimg.commands.precision import resolve_precision
-from medimg.commands.run_folder import MetricsLogger, RunFolderCallback
+from medimg.commands.run_folder import RunFolderCallback
+from medimg.commands.run_trainer import complete_settings, direct_predictions, network_line
 from medimg.commands.run_words import config_files, configs_first
 from medimg.commands.silence import show_own_lines, silence
 from medimg.commands.suggestions import shorten
@@ -43,6 +34,7 @@ from medimg.runs import (
     RunFolder,
     discard_if_empty,
     find_run,
+    from_here,
     new_version,
     newest_advice,
     next_version,
@@ -50,7 +42,6 @@ from medimg.runs import (
     resolve_checkpoint,
     versions,
 )
-from medimg.tasks import ClassificationTask, SegmentationTask
 
 VERSION_VARIABLE = "MEDIMG_RUN_VERSION"
 """How the first process tells those that Lightning starts for it which run they belong to."""
@@ -188,7 +179,7 @@ class RunCLI(LightningCLI):
                     f"or --ckpt_path PATH. {newest_advice(logs, experiment)}"
                 )
             which = BEST
-            _say(f"No --ckpt_path given: taking the best checkpoint of {_short(self.source_run)}.")
+            _say(f"No --ckpt_path given: taking the best checkpoint of {from_here(self.source_run.path)}.")
         path = resolve_checkpoint(self.source_run, which, logs=logs, experiment=experiment)
         try:
             # Read once ahead of time: a bad file is refused before the data are prepared.
@@ -223,56 +214,16 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer with this run's loggers, checkpoints and precision."""
         run = self.folder
-        settings = dict(self.config_init.trainer)
-        settings["precision"] = resolve_precision(settings["precision"], str(settings["accelerator"]))
-        settings["plugins"] = complete_plugins(settings["plugins"], settings["strategy"])
-        settings["logger"] = self._loggers(settings["logger"])
-        settings["default_root_dir"] = settings["default_root_dir"] or run.path
-        given = settings["callbacks"] or []
-        callbacks: list[Callback] = list(given) if isinstance(given, list) else [given]
-        checkpointing = settings["enable_checkpointing"] is not False
-        if checkpointing and not any(getattr(callback, "filename", None) == LAST for callback in callbacks):
-            # Lightning's save_last keeps the last *best* epoch. Mode: a state apart from a plain one's in the config.
-            options: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-            callbacks.append(ModelCheckpoint(filename=LAST, mode="max", **options))
-        if self.verb == "fit":
-            guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
-            callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
-        else:
-            self._direct_predictions(callbacks)
-        for callback in callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(run.checkpoints)
+        settings = complete_settings(dict(self.config_init.trainer), self.verb, run)
+        callbacks: list[Callback] = settings["callbacks"]
+        if self.verb != "fit":
+            direct_predictions(
+                callbacks, self.model, probabilities=self.config.probabilities, folder=self.config.out
+            )
         callbacks.append(self.interrupt)
         if not settings["fast_dev_run"]:
             callbacks.append(RunFolderCallback(run, self._settings_yaml(), self._settings_file(run)))
-        settings["callbacks"] = callbacks
         return Trainer(**settings)
-
-    def _direct_predictions(self, callbacks: list[Callback]) -> None:
-        """Let what was typed decide where predictions go, whether the config names a writer or not."""
-        ours = isinstance(self.model, SegmentationTask | ClassificationTask)  # others write for themselves
-        if ours and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
-            callbacks.append(PredictionWriter())
-        for callback in callbacks:
-            if isinstance(callback, PredictionWriter):
-                callback.probabilities = callback.probabilities or self.config.probabilities
-                callback.folder = self.config.out or callback.folder
-
-    def _loggers(self, given: Any) -> list[Logger]:
-        """TensorBoard and metrics.csv in the run's folder, and after them what the config adds."""
-        if given is False:
-            return []
-        run = self.folder
-        own: list[Logger] = [
-            TensorBoardLogger(save_dir=str(run.logs), name=run.experiment, version=run.version)
-        ]
-        if self.verb == "fit":
-            # Scoring a run must not change the record of its training.
-            own.append(MetricsLogger(save_dir=str(run.logs), name=run.experiment, version=run.version))
-        if given in (None, True):
-            return own
-        return own + (list(given) if isinstance(given, list) else [given])
 
     def _settings_yaml(self) -> str:
         """All settings but the checkpoint, which belongs to one call and not to the run."""
@@ -300,6 +251,7 @@ class RunCLI(LightningCLI):
         try:
             match self.verb:
                 case "fit":
+                    _say(network_line(self.model))
                     self.trainer.fit(**common)
                     self._score_best(common)
                 case "validate":
@@ -347,7 +299,7 @@ class RunCLI(LightningCLI):
             self.trainer.validate(**{**common, "ckpt_path": str(best)}, verbose=False)
 
     def _say_what_next(self) -> None:
-        folder = _short(self.folder)
+        folder = from_here(self.folder.path)
         print(f"\nrun folder: {folder}")
         if self.verb == "fit":
             which = BEST if (self.folder.checkpoints / f"{BEST}.ckpt").is_file() else LAST
@@ -369,12 +321,6 @@ def _is_first() -> bool:
 def _say(text: str) -> None:
     if _is_first():
         print(text)
-
-
-def _short(run: RunFolder) -> Path:
-    """A run's folder as it is best typed: from the current folder, if it is below it."""
-    path = run.path.absolute()
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def run(verb: str, words: list[str]) -> int:

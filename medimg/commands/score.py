@@ -1,9 +1,11 @@
 """``medimg score``: compare a folder of predicted masks with their references."""
 
+# Only the standard library is imported here, and the rest where it is used, so that the help answers at once.
 import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +14,7 @@ from medimg.errors import ConfigError
 
 if TYPE_CHECKING:
     from medimg.scoring.files import ScoreSettings
+    from medimg.scoring.lesionwise import LesionChallenge, LesionRule
     from medimg.scoring.table import Row
 
 _SUGGESTED_LABELS = "--labels kidney=1,tumour=2, or --labels organ=1+2,tumour=2 where classes overlap"
@@ -60,46 +63,37 @@ def score(
     Returns:
         The exit status, 0.
     """
-    # Imported here so that the help answers at once.
-    from medimg.datasets.brats import patient_id_of
-    from medimg.parallel import map_cases, raise_failures
-    from medimg.scoring.files import ScoreSettings, score_pair
-    from medimg.scoring.lesionwise import LESION_RULES
-    from medimg.scoring.pairs import find_pairs
-    from medimg.scoring.table import format_table, summarise
+    _check_tolerance(nsd_tolerance_mm)
+    settings = replace(
+        _what_to_score(regions, labels, other_labels=other_labels),
+        empty=empty,
+        nsd_tolerance_mm=nsd_tolerance_mm,
+        hd95_definition=hd95_definition,
+        ignore_label=ignore_label,
+        lesion_rule=_lesion_rule(challenge) if lesionwise else None,
+    )
+    rows = _score_all(pred, ref, settings, workers=workers, scheduler=scheduler)
+    _report(rows, f"{pred} against {ref}, {regions or labels}", settings, out)
+    return 0
 
+
+def _check_tolerance(nsd_tolerance_mm: float) -> None:
     if not 0 <= nsd_tolerance_mm < math.inf:
         raise ConfigError(
             f"--nsd_tolerance_mm: expected millimetres of at least 0, found {nsd_tolerance_mm}."
         )
+
+
+def _what_to_score(regions: str | None, labels: str | None, *, other_labels: bool) -> "ScoreSettings":
+    """The classes, the label values that may occur, and the worst distance of the challenge."""
+    from medimg.scoring.files import ScoreSettings
+
     classes = _classes(regions, labels)
-    settings = ScoreSettings(
+    return ScoreSettings(
         classes=classes,
         labels=None if other_labels else frozenset(value for values in classes.values() for value in values),
-        empty=empty,
-        nsd_tolerance_mm=nsd_tolerance_mm,
-        hd95_definition=hd95_definition,
         brats_worst_mm=_worst_mm(regions),
-        ignore_label=ignore_label,
-        lesion_rule=LESION_RULES[challenge] if lesionwise else None,
     )
-    pairs = find_pairs(pred, ref, patient_id_of=patient_id_of)
-    names = [pair.case_id for pair in pairs]
-    outcomes = map_cases(
-        partial(score_pair, settings=settings), pairs, names=names, workers=workers, scheduler=scheduler
-    )
-    cases = raise_failures(outcomes)
-    for case in cases:
-        if case.warning is not None:
-            sys.stderr.write(f"warning: {case.warning}\n")
-    rows = [case.row for case in cases]
-    title = f"{pred} against {ref}, {regions or labels}"
-    print(format_table(summarise(rows), title))
-    print(_rules_line(settings))
-    if out is not None:
-        _write(out, rows, title, settings)
-    print(_next_step(rows, out))
-    return 0
 
 
 def _classes(regions: str | None, labels: str | None) -> dict[str, tuple[int, ...]]:
@@ -157,6 +151,44 @@ def _worst_mm(regions: str | None) -> float:
     return BRATS_2023_WORST_MM if from_2023 else BRATS_WORST_MM
 
 
+def _lesion_rule(challenge: "LesionChallenge") -> "LesionRule":
+    from medimg.scoring.lesionwise import LESION_RULES
+
+    return LESION_RULES[challenge]
+
+
+def _score_all(
+    pred: Path, ref: Path, settings: "ScoreSettings", *, workers: int, scheduler: str | None
+) -> list["Row"]:
+    """The row of each case; warnings of single cases go to stderr."""
+    from medimg.datasets.brats import patient_id_of
+    from medimg.parallel import map_cases, raise_failures
+    from medimg.scoring.files import score_pair
+    from medimg.scoring.pairs import find_pairs
+
+    pairs = find_pairs(pred, ref, patient_id_of=patient_id_of)
+    names = [pair.case_id for pair in pairs]
+    outcomes = map_cases(
+        partial(score_pair, settings=settings), pairs, names=names, workers=workers, scheduler=scheduler
+    )
+    cases = raise_failures(outcomes)
+    for case in cases:
+        if case.warning is not None:
+            sys.stderr.write(f"warning: {case.warning}\n")
+    return [case.row for case in cases]
+
+
+def _report(rows: Sequence["Row"], title: str, settings: "ScoreSettings", out: Path | None) -> None:
+    """Print the table, write the files that were asked for, and say what to do next."""
+    from medimg.scoring.table import format_table, summarise
+
+    print(format_table(summarise(rows), title))
+    print(_rules_line(settings))
+    if out is not None:
+        _write(out, rows, title, settings)
+    print(_next_step(rows, out))
+
+
 def _rules_line(settings: "ScoreSettings") -> str:
     form = "area-weighted" if settings.hd95_definition == "area" else "maximum of directed percentiles"
     return f"\nempty masks: rule {settings.empty}; HD95: {form}; NSD at {settings.nsd_tolerance_mm:g} mm"
@@ -173,8 +205,6 @@ def _write(out: Path, rows: Sequence["Row"], title: str, settings: "ScoreSetting
 
 
 def _plain(settings: "ScoreSettings") -> Mapping[str, Any]:
-    from dataclasses import asdict
-
     values = asdict(settings)
     return {**values, "labels": None if settings.labels is None else sorted(settings.labels)}
 

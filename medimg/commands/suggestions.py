@@ -29,6 +29,7 @@ _HOMES = (
     "torch.optim.lr_scheduler",
     "medimg.callbacks",
     "medimg.datamodules",
+    "medimg.datasets",
     "medimg.tasks",
 )
 
@@ -160,6 +161,8 @@ def _class_fault(line: str, place: _Place) -> str | None:
         return f"{place.prefix()}there is no class {found[1]}.{_did_you_mean(near)}"
     if found := re.search(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)", line):
         return f"{place.prefix()}expected a {found[2]}, but {found[1]} is none."
+    if found := re.search(r"Expected an instantiatable class, but ([\w.]+) is abstract", line):
+        return f"{place.prefix()}{found[1]} is abstract: name one of its subclasses."
     if found := re.search(r"Expected '([\w.]+)' to be (a .+)", line):
         return f"{place.prefix()}expected {found[2]}, but {found[1]} is none."
     return None

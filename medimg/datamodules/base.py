@@ -1,23 +1,21 @@
 """Volumes with masks: folds, the patch store, loaders and augmentation on the device."""
 
 import logging
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from medimg import keys
-from medimg.datamodules.loader import CurrentCase, WatchedLoader
+from medimg.datamodules.cases import CaseDataModule, Ready, SplitOptions, usable_cores
+from medimg.datamodules.loader import CurrentCase
 from medimg.datamodules.patches import (
-    CaseSampler,
     PatchDataset,
     PatchSampler,
     RawCaseDataset,
@@ -27,7 +25,7 @@ from medimg.datamodules.patches import (
     to_regions,
 )
 from medimg.datasets.plain import index_plain
-from medimg.errors import CheckpointError, ConfigError, DataError
+from medimg.errors import ConfigError, DataError
 from medimg.io.store import PatchStore
 from medimg.preparation.prepare import (
     Preparation,
@@ -36,30 +34,13 @@ from medimg.preparation.prepare import (
     stale_cases,
     store_folder,
 )
-from medimg.preparation.splits import Split, choose_split
+from medimg.preparation.splits import choose_split
 from medimg.records import DatasetIndex, LabelScheme
 from medimg.transforms.augment3d import Augment3D
 
 logger = logging.getLogger(__name__)
 
 Augmentation = Callable[[tuple[int, int, int]], Augment3D]
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """Where the folds come from.
-
-    Attributes:
-        num_folds: Folds dealt by patient, where neither a file nor the data set names them.
-        file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
-        by: ``case`` deals cases without regard to patients; the run is marked as leaky if that splits one.
-        allow_leaky: Accept a file that puts one patient on both sides; the run is marked as leaky.
-    """
-
-    num_folds: int = 5
-    file: Path | None = None
-    by: Literal["patient", "case"] = "patient"
-    allow_leaky: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +61,17 @@ class PatchOptions:
     foreground: float = 1 / 3
 
 
-class VolumeDataModule(LightningDataModule):
+@dataclass(frozen=True)
+class _Ready(Ready):
+    """What ``setup`` found."""
+
+    index: DatasetIndex
+    store: PatchStore
+    scheme: LabelScheme
+    region_table: Tensor
+
+
+class VolumeDataModule(CaseDataModule[_Ready]):
     """Cases of one data set, prepared once into a patch store and read patch by patch.
 
     Args:
@@ -102,7 +93,7 @@ class VolumeDataModule(LightningDataModule):
         *,
         regions: Sequence[str] | None = None,
         fold: int = 0,
-        split: SplitOptions = SplitOptions(),
+        split: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
         preparation: Preparation = Preparation(),  # noqa: B008  (frozen)
         store: Path = Path("prepared"),
         patches: PatchOptions = PatchOptions(),
@@ -110,12 +101,9 @@ class VolumeDataModule(LightningDataModule):
         num_workers: int = 0,
         predict_root: Path | None = None,
     ) -> None:
-        super().__init__()
-        self.root, self.regions, self.fold, self.split_options = root, regions, fold, split
-        self.preparation, self.store_root, self.patches = preparation, store, patches
+        super().__init__(root, fold=fold, split=split, num_workers=num_workers, predict_root=predict_root)
+        self.regions, self.preparation, self.store_root, self.patches = regions, preparation, store, patches
         self.augmentation = augmentation(patches.size) if augmentation is not None else None
-        self.num_workers, self.predict_root = num_workers, predict_root
-        self._ready: tuple[DatasetIndex, Split, PatchStore, LabelScheme, Tensor] | None = None
 
     @abstractmethod
     def read_index(self, root: Path) -> DatasetIndex:
@@ -137,13 +125,11 @@ class VolumeDataModule(LightningDataModule):
         store = self._open_store(index)
         stale = stale_cases(index, self.preparation, store)
         if stale:
-            logger.info("preparing %d of %d cases into %s", len(stale), len(index.records), store.folder)
-            prepare_dataset(index, self.preparation, store, workers=_cores())
+            labelled = len(index.records) + len(index.test)
+            logger.info("preparing %d of %d cases into %s", len(stale), labelled, store.folder)
+            prepare_dataset(index, self.preparation, store, workers=usable_cores())
 
-    def setup(self, stage: str) -> None:
-        """Read the index and choose the split, before any network is built."""
-        if self._fn == TrainerFn.PREDICTING or self._ready is not None:
-            return
+    def _read(self) -> _Ready:
         index = self.read_index(self._root())
         options = self.split_options
         split = choose_split(
@@ -162,7 +148,9 @@ class VolumeDataModule(LightningDataModule):
                 ", ".join(split.leaky[:3]),
             )
         scheme = self.scheme_of(index)
-        self._ready = (index, split, self._open_store(index), scheme, region_table(index, scheme))
+        labels = {name: list(values) for name, values in scheme.values.items()}
+        store, table = self._open_store(index), region_table(index, scheme)
+        return _Ready(index.name, split, labels, index, store, scheme, table)
 
     def scheme_of(self, index: DatasetIndex) -> LabelScheme:
         """What the network's channels mean in a data set's masks.
@@ -181,90 +169,43 @@ class VolumeDataModule(LightningDataModule):
         written = {name: value for name, value in known.written.items() if name in self.regions}
         return LabelScheme({name: known.values[name] for name in self.regions}, written, known.ignore)
 
-    def _root(self) -> Path:
-        if self.root is None:
-            raise ConfigError("no data: name the folder of the data set with --data.root FOLDER")
-        return self.root
-
     def _open_store(self, index: DatasetIndex) -> PatchStore:
         return PatchStore(store_folder(self.store_root, index, self.preparation))
-
-    @property
-    def _fn(self) -> TrainerFn | None:
-        return self.trainer.state.fn if self.trainer is not None else None
 
     # ---- what a run is told about its data ----------------------------------------------------
 
     @property
     def scheme(self) -> LabelScheme:
         """What the network's channels mean; known after ``setup``."""
-        return self._set_up[3]
-
-    @property
-    def split(self) -> Split:
-        """The cases that train and validate; known after ``setup``."""
-        return self._set_up[1]
+        return self._set_up.scheme
 
     @property
     def scored_title(self) -> str:
-        """Names the cases that ``test`` scores, for the title of its table."""
-        leaky = ", LEAKY: patients on both sides" if self.split.leaky else ""
-        return f"validation cases of fold {self.fold} (the data set has no labelled test split){leaky}"
+        """Names the cases that are scored, for the title of the table."""
+        ready = self._set_up
+        leaky = ", LEAKY: patients on both sides" if ready.split.leaky else ""
+        if self._tests:
+            return f"labelled test cases of {ready.name}{leaky}"
+        why = "" if ready.index.test else " (the data set has no labelled test split)"
+        return f"validation cases of fold {self.fold}{why}{leaky}"
 
     @property
-    def _set_up(self) -> tuple[DatasetIndex, Split, PatchStore, LabelScheme, Tensor]:
-        if self._ready is None:
-            self.setup("fit")
-        assert self._ready is not None
-        return self._ready
+    def _tests(self) -> bool:
+        """Whether this stage scores a published test split."""
+        return self._fn == TrainerFn.TESTING and bool(self._set_up.index.test)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Goes into every checkpoint: what its weights were fitted to."""
-        index, split, *_ = self._set_up
-        return {
-            "data": index.name,
-            "split": split.digest,
-            "train": list(split.train),
-            "labels": {name: list(values) for name, values in self.scheme.values.items()},
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's data with this run's.
-
-        Raises:
-            CheckpointError: If a resumed run would go on with other data or classes, or if a case that is
-                to be scored was one that the weights were fitted to.
-        """
-        if self._fn == TrainerFn.PREDICTING:
-            return
-        own = self.state_dict()
-        if self._fn == TrainerFn.FITTING:
-            changed = [key for key in ("data", "labels", "split") if own[key] != state_dict[key]]
-            if changed:
-                lines = [f"  {key}: {state_dict[key]} in the checkpoint, {own[key]} now" for key in changed]
-                raise CheckpointError(
-                    "the checkpoint was trained on other data, so it cannot be resumed:\n"
-                    + "\n".join(lines)
-                    + "\nGive the run's own config.yaml, or start a new run without --ckpt_path."
-                )
-        seen = (
-            sorted(set(state_dict["train"]) & set(self.split.val))
-            if own["data"] == state_dict["data"]
-            else []
-        )
-        if seen:
-            raise CheckpointError(
-                f"the checkpoint was trained on {len(seen)} of the {len(self.split.val)} cases to be scored, such "
-                f"as {seen[0]}: use the fold it was trained with (data.init_args.fold, now {self.fold})"
-            )
+    def _scored_ids(self) -> tuple[str, ...]:
+        test = tuple(record.case_id for record in self._set_up.index.test)
+        return test if self._tests else super()._scored_ids()
 
     # ---- loaders -----------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Endless patches, cut into epochs."""
-        index, split, store, *_ = self._set_up
+        ready = self._set_up
+        store, split = ready.store, ready.split
         check_patch_size(store, split.train, self.patches.size)
-        patient_of = {record.case_id: record.patient_id for record in index.records}
+        patient_of = {record.case_id: record.patient_id for record in ready.index.records}
         current = CurrentCase(self.num_workers)
         dataset = PatchDataset(
             store,
@@ -283,14 +224,14 @@ class VolumeDataModule(LightningDataModule):
             rank=rank,
             world=world,
         )
-        return self._loader(dataset, sampler, self.patches.batch_size, current)
+        return self._loader(dataset, sampler, current, batch_size=self.patches.batch_size, collate=collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole cases of the fold's validation side."""
         return self._scored_cases(with_reference=self._fn == TrainerFn.VALIDATING)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The same cases with their label maps on the grids of their files."""
+        """The labelled test cases, or without any the validation cases, with label maps on the grids of their files."""
         return self._scored_cases(with_reference=True)
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -299,7 +240,7 @@ class VolumeDataModule(LightningDataModule):
             index = self.read_predict_index(self.predict_root)
         else:
             index = self.read_index(self._root())
-        records = [*index.records, *index.unlabelled]
+        records = index.all_records
         if not records:
             raise DataError(f"no image found below {index.root}")
         current = CurrentCase(self.num_workers)
@@ -307,40 +248,19 @@ class VolumeDataModule(LightningDataModule):
         return self._case_loader(dataset, len(records), current)
 
     def _scored_cases(self, *, with_reference: bool) -> DataLoader[Any]:
-        index, split, store, scheme, _ = self._set_up
-        held = set(split.val)
-        records = [record for record in index.records if record.case_id in held]
+        ready = self._set_up
+        scored = set(self._scored_ids())
+        records = [record for record in ready.index.all_records if record.case_id in scored]
         current = CurrentCase(self.num_workers)
         dataset = StoredCaseDataset(
-            store, records, scheme, with_reference=with_reference, before=current.note
+            ready.store, records, ready.scheme, with_reference=with_reference, before=current.note
         )
         return self._case_loader(dataset, len(records), current)
 
     def _case_loader(
         self, dataset: Dataset[dict[str, Any]], num_cases: int, current: CurrentCase
     ) -> DataLoader[Any]:
-        rank, world = self._place()
-        if num_cases < world:
-            raise ConfigError(f"{world} processes for {num_cases} cases: lower trainer.devices")
-        return self._loader(dataset, CaseSampler(num_cases, rank=rank, world=world), 1, current)
-
-    def _loader(
-        self, dataset: Dataset[dict[str, Any]], sampler: Sampler[Any], batch_size: int, current: CurrentCase
-    ) -> DataLoader[Any]:
-        return WatchedLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            current=current,
-        )
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return self._loader(dataset, self._case_sampler(num_cases), current, batch_size=1, collate=collate)
 
     # ---- on the device ------------------------------------------------------------------------
 
@@ -360,14 +280,5 @@ class VolumeDataModule(LightningDataModule):
             # The store keeps half precision, to read half as much; the augmentation returns float32.
             batch = {**batch, keys.IMAGE: batch[keys.IMAGE].float()}
         if self.regions is not None and keys.MASK in batch:
-            batch = {**batch, keys.MASK: to_regions(batch[keys.MASK], self._set_up[4])}
+            batch = {**batch, keys.MASK: to_regions(batch[keys.MASK], self._set_up.region_table)}
         return batch
-
-    def teardown(self, stage: str) -> None:
-        """Let go of the index; a later stage reads it anew."""
-        self._ready = None
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medimg.datamodules.base import Augmentation, PatchOptions, SplitOptions, VolumeDataModule
+from medimg.datamodules.base import Augmentation, PatchOptions, VolumeDataModule
+from medimg.datamodules.cases import SplitOptions
 from medimg.datasets.brats import CHANNELS
 from medimg.datasets.recognise import index_dataset
 from medimg.errors import ConfigError
-from medimg.phantoms.brats import is_phantom_set, write_brats
+from medimg.phantoms.brats import write_brats
+from medimg.phantoms.set_folder import is_phantom_set
 from medimg.preparation.prepare import Preparation
 from medimg.records import DatasetIndex
 

@@ -1,9 +1,8 @@
 """Labelled 2D images: splits by patient, decoded once, augmented, balanced, each scored once."""
 
 import logging
-import os
 import re
-from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from medimg import keys
-from medimg.datamodules.base import SplitOptions
+from medimg.datamodules.cases import CaseDataModule, Ready, SplitOptions, usable_cores
 from medimg.datamodules.image_cache import CacheOptions, ImageCache
 from medimg.datamodules.image_samples import (
     Floats,
@@ -29,13 +27,11 @@ from medimg.datamodules.image_samples import (
     image_cases,
 )
 from medimg.datamodules.image_split import choose_image_split
-from medimg.datamodules.loader import CurrentCase, WatchedLoader
-from medimg.datamodules.patches import CaseSampler
-from medimg.datasets.image_cases import Missing
-from medimg.errors import CheckpointError, ConfigError, DataError
-from medimg.preparation.image_pixels import ImageOptions, list_images, read_pixels
+from medimg.datamodules.loader import CurrentCase
+from medimg.datasets.image_set import ImageSet
+from medimg.errors import DataError
+from medimg.preparation.image_pixels import ImageOptions, read_pixels
 from medimg.preparation.image_splits import identical_files, official_test
-from medimg.preparation.splits import Split
 from medimg.records import ImageIndex, Record
 from medimg.transforms.image2d import AlbumentationsTransform
 
@@ -63,16 +59,15 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _Ready(Ready):
     """What ``setup`` found."""
 
     index: ImageIndex
-    split: Split
     test: tuple[str, ...]
     cache: ImageCache
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(CaseDataModule[_Ready]):
     """Images of one data set with labels, decoded once and kept.
 
     Where the data set publishes training and validation cases they are taken; where it publishes folds, or none,
@@ -81,51 +76,34 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         root: Folder or file of the data set.
+        dataset: Which layout the root has, with the options of that layout.
         fold: Fold whose cases validate.
         split: Where the folds come from.
         image: What the network sees of an image.
         transform: Augmentation of training images.
         batch: What one training batch is made of.
         cache: Where decoded images are kept.
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
         num_workers: Processes that read images; 0 reads in the training process.
         predict_root: What ``predict`` takes; by default every case of ``root``.
     """
-
-    # Whether an image's left is the patient's right, as in a film of the chest.
-    has_laterality = False
 
     def __init__(
         self,
         root: Path | None = None,
         *,
+        dataset: ImageSet,
         fold: int = 0,
         split: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
         image: ImageOptions = ImageOptions(),  # noqa: B008  (frozen)
         transform: AlbumentationsTransform | None = None,
         batch: BatchOptions = BatchOptions(),
         cache: CacheOptions = CacheOptions(),  # noqa: B008  (frozen)
-        missing: Missing = "error",
         num_workers: int = 0,
         predict_root: Path | None = None,
     ) -> None:
-        super().__init__()
-        self.root, self.fold, self.split_options, self.image = root, fold, split, image
-        self.transform, self.batch, self.cache_options = transform, batch, cache
-        self.missing, self.num_workers, self.predict_root = missing, num_workers, predict_root
-        self._ready: _Ready | None = None
-
-    @abstractmethod
-    def read_index(self, root: Path) -> ImageIndex:
-        """List the cases below a folder."""
-
-    def read_unlabelled(self, root: Path) -> ImageIndex:
-        """List what ``predict`` takes below ``predict_root``; by default every image, at any depth."""
-        return list_images(root)
-
-    def known_copies(self, index: ImageIndex) -> list[set[str]]:
-        """Cases that the data set itself names as copies of each other."""
-        return []
+        super().__init__(root, fold=fold, split=split, num_workers=num_workers, predict_root=predict_root)
+        self.dataset, self.image, self.transform = dataset, image, transform
+        self.batch, self.cache_options = batch, cache
 
     # ---- preparation -------------------------------------------------------------------------
 
@@ -133,13 +111,10 @@ class ImageDataModule(LightningDataModule):
         """Decode what is not kept yet; runs on one process of each machine."""
         root = self._root()
         if self._fn != TrainerFn.PREDICTING:
-            ImageCache(self.read_index(root), self.image, self.cache_options).fill(_cores())
+            ImageCache(self.dataset.index(root), self.image, self.cache_options).fill(usable_cores())
 
-    def setup(self, stage: str) -> None:
-        """Read the index and choose the split."""
-        if self._fn == TrainerFn.PREDICTING or self._ready is not None:
-            return
-        index = self.read_index(self._root())
+    def _read(self) -> _Ready:
+        index = self.dataset.index(self._root())
         cache = ImageCache(index, self.image, self.cache_options)
         options = self.split_options
         split = choose_image_split(
@@ -149,11 +124,10 @@ class ImageDataModule(LightningDataModule):
             split_file=options.file,
             allow_leaky=options.allow_leaky,
             # Copies are looked for only where folds are dealt: an official split stays what it is.
-            copies=lambda: [*self.known_copies(index), *_copies(index, cache)],
+            copies=lambda: [*self.dataset.known_copies(index), *_copies(index, cache)],
         )
-        test = official_test(index)
-        self._ready = _Ready(index, split, test, cache)
         self._warn_of_mirroring(index)
+        return _Ready(index.name, split, list(index.classes), index, official_test(index), cache)
 
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:
@@ -165,21 +139,12 @@ class ImageDataModule(LightningDataModule):
                 "data.init_args.transform",
                 ", ".join(sided[:4]),
             )
-        elif self.has_laterality:
+        elif self.dataset.has_laterality:
             logger.warning(
                 "the augmentation mirrors left and right, and %s images have sides (a mirrored heart lies on the "
                 "right): remove the flip from data.init_args.transform unless it is meant",
                 index.name,
             )
-
-    def _root(self) -> Path:
-        if self.root is None:
-            raise ConfigError("no data: name the folder of the data set with --data.root FOLDER")
-        return self.root
-
-    @property
-    def _fn(self) -> TrainerFn | None:
-        return self.trainer.state.fn if self.trainer is not None else None
 
     # ---- what a run is told about its data ----------------------------------------------------
 
@@ -187,11 +152,6 @@ class ImageDataModule(LightningDataModule):
     def index(self) -> ImageIndex:
         """The data set; known after ``setup``."""
         return self._set_up.index
-
-    @property
-    def split(self) -> Split:
-        """The cases that train and validate; known after ``setup``."""
-        return self._set_up.split
 
     @property
     def scored_title(self) -> str:
@@ -220,50 +180,14 @@ class ImageDataModule(LightningDataModule):
         top = np.float32(2**self.image.bits - 1)
         return [ready.cache.read(record.case_id).astype(np.float32) / top for record in records]
 
-    @property
-    def _set_up(self) -> _Ready:
-        if self._ready is None:
-            self.setup("fit")
-        assert self._ready is not None
-        return self._ready
-
-    def state_dict(self) -> dict[str, Any]:
-        """Goes into every checkpoint: what its weights were fitted to."""
+    def _scored_ids(self) -> tuple[str, ...]:
         ready = self._set_up
-        return {
-            "data": ready.index.name,
-            "split": ready.split.digest,
-            "train": list(ready.split.train),
-            "labels": list(ready.index.classes),
-        }
+        return ready.test if self._fn == TrainerFn.TESTING and ready.test else ready.split.val
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Compare a checkpoint's data with this run's.
-
-        Raises:
-            CheckpointError: If a resumed run would go on with other data or classes, or if a case that is to be
-                scored was one that the weights were fitted to.
-        """
-        if self._fn == TrainerFn.PREDICTING:
-            return
-        own = self.state_dict()
-        if self._fn == TrainerFn.FITTING:
-            changed = [key for key in ("data", "labels", "split") if own[key] != state_dict[key]]
-            if changed:
-                lines = [f"  {key}: {state_dict[key]} in the checkpoint, {own[key]} now" for key in changed]
-                raise CheckpointError(
-                    "the checkpoint was trained on other data, so it cannot be resumed:\n"
-                    + "\n".join(lines)
-                    + "\nGive the run's own config.yaml, or start a new run without --ckpt_path."
-                )
-            return
-        scored = set(self._scored_ids())
-        seen = sorted(set(state_dict["train"]) & scored) if own["data"] == state_dict["data"] else []
-        if seen and not self.split_options.allow_leaky:
-            raise CheckpointError(
-                f"the checkpoint was trained on {len(seen)} of the {len(scored)} cases to be scored, such as "
-                f"{seen[0]}: use the fold it was trained with (data.init_args.fold, now {self.fold})"
-            )
+    def _expect_unseen(self, trained: Iterable[str]) -> None:
+        # A run that is allowed to leak is marked as leaky.
+        if not self.split_options.allow_leaky:
+            super()._expect_unseen(trained)
 
     # ---- loaders -----------------------------------------------------------------------------
 
@@ -271,10 +195,6 @@ class ImageDataModule(LightningDataModule):
         wanted = set(case_ids)
         records = [record for record in self._set_up.index.records if record.case_id in wanted]
         return image_cases(records, self._set_up.index.classes, grouped=self.batch.grouped)
-
-    def _scored_ids(self) -> tuple[str, ...]:
-        ready = self._set_up
-        return ready.test if self._fn == TrainerFn.TESTING and ready.test else ready.split.val
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training case once an epoch, or as often as its class asks for."""
@@ -297,7 +217,7 @@ class ImageDataModule(LightningDataModule):
         sampler = ImageSampler(
             len(cases), weights=weights, seed=torch.initial_seed() % 2**32, rank=rank, world=world
         )
-        return self._loader(dataset, sampler, current, drop_last=len(sampler) >= self.batch.batch_size)
+        return self._batches(dataset, sampler, current, drop_last=len(sampler) >= self.batch.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation cases, each once."""
@@ -310,9 +230,9 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every case below the root, decoded on the fly, labelled or not."""
         index = (
-            self.read_index(self._root())
+            self.dataset.index(self._root())
             if self.predict_root is None
-            else self.read_unlabelled(self.predict_root)
+            else self.dataset.unlabelled(self.predict_root)
         )
         bare = [replace(record, labels={}) for record in index.records]
         by_id: dict[str, Record] = {record.case_id: record for record in bare}
@@ -324,35 +244,24 @@ class ImageDataModule(LightningDataModule):
         return self._case_loader(cases, self._set_up.cache.read)
 
     def _case_loader(self, cases: list[ImageCase], read: Any) -> DataLoader[Any]:
-        rank, world = self._place()
-        if len(cases) < world:
-            raise ConfigError(f"{world} processes for {len(cases)} cases: lower trainer.devices")
+        sampler = self._case_sampler(len(cases))
         current = CurrentCase(self.num_workers)
         dataset = ImageDataset(
             cases, read, self.image, transform=self.transform, grouped=self.batch.grouped, before=current.note
         )
-        return self._loader(
-            dataset, CaseSampler(len(cases), rank=rank, world=world), current, drop_last=False
-        )
+        return self._batches(dataset, sampler, current)
 
-    def _loader(
-        self, dataset: ImageDataset, sampler: Sampler[Any], current: CurrentCase, *, drop_last: bool
+    def _batches(
+        self, dataset: ImageDataset, sampler: Sampler[Any], current: CurrentCase, *, drop_last: bool = False
     ) -> DataLoader[Any]:
-        return WatchedLoader(
+        return self._loader(
             dataset,
+            sampler,
+            current,
             batch_size=self.batch.batch_size,
-            sampler=sampler,
+            collate=partial(collate_images, grouped=self.batch.grouped),
             drop_last=drop_last,
-            num_workers=self.num_workers,
-            collate_fn=partial(collate_images, grouped=self.batch.grouped),
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            current=current,
         )
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
     # ---- on the device ------------------------------------------------------------------------
 
@@ -368,10 +277,6 @@ class ImageDataModule(LightningDataModule):
             image = (image - mean) / std
         return {**batch, keys.IMAGE: image}
 
-    def teardown(self, stage: str) -> None:
-        """Let go of the index; a later stage reads it anew."""
-        self._ready = None
-
 
 def _read_record(records: dict[str, Record], options: ImageOptions, case_id: str) -> Any:
     return read_pixels(records[case_id], options)
@@ -384,8 +289,3 @@ def _copies(index: ImageIndex, cache: ImageCache) -> list[set[str]]:
 
 def _labels(cases: list[ImageCase]) -> Floats:
     return np.stack([case.label for case in cases if case.label is not None])
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,33 @@
 """Readers of public data set layouts: files on disk to Records."""
 
+from medimg.datasets.chestxray14 import ChestXray14
+from medimg.datasets.chexpert import MIMICCXR, CheXpert
+from medimg.datasets.folder import ImageFolder
+from medimg.datasets.image_set import ImageSet
+from medimg.datasets.isic import ISIC2020
+from medimg.datasets.medmnist import MedMNIST
+from medimg.datasets.ranzcr import RANZCR
 from medimg.datasets.recognise import index_dataset
+from medimg.datasets.rsna_mammography import RSNAMammography
+from medimg.datasets.rsna_pneumonia import RSNAPneumonia
+from medimg.datasets.siim import SIIMPneumothorax
+from medimg.datasets.table import ImageTable, TableColumns
+from medimg.datasets.vinbigdata import VinBigData
 
-__all__ = ["index_dataset"]
+__all__ = [
+    "ISIC2020",
+    "MIMICCXR",
+    "RANZCR",
+    "CheXpert",
+    "ChestXray14",
+    "ImageFolder",
+    "ImageSet",
+    "ImageTable",
+    "MedMNIST",
+    "RSNAMammography",
+    "RSNAPneumonia",
+    "SIIMPneumothorax",
+    "TableColumns",
+    "VinBigData",
+    "index_dataset",
+]

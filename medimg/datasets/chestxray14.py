@@ -5,10 +5,12 @@ Reference:
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from medimg.datasets.image_cases import ImageCases, Missing, label_value
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import Table, find_table, need_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
@@ -25,6 +27,28 @@ _FOLDERS = ("images", *(f"images_{number:03d}/images" for number in range(1, 13)
 _HELD_OUT_FIRST = ("test", "val", "train")
 
 Repeats = Literal["error", "held_out", "separate"]
+
+
+@dataclass(frozen=True)
+class ChestXray14(ImageSet):
+    """NIH ChestX-ray14: 14 findings, official lists where they are there.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+        repeats: What to do with an image that stands in several of the simplified tables: ``error``, or
+            ``held_out`` keeps it out of training.
+
+    Reference:
+        Wang et al. 2017, "ChestX-ray8", arXiv:1705.02315.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    missing: Missing = "error"
+    repeats: Repeats = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the tables."""
+        return index_chestxray14(root, missing=self.missing, repeats=self.repeats)
 
 
 def index_chestxray14(

@@ -8,10 +8,12 @@ Reference:
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from medimg.datasets.image_cases import ImageCases, Missing, split_name
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import Table, find_table, need_table, read_table
 from medimg.errors import ConfigError
 from medimg.records import ImageIndex, Task
@@ -31,6 +33,34 @@ _PATH = re.compile(
 )
 _MIMIC_LABELS = ("mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-negbio.csv")
 _MIMIC_SPLIT = ("mimic-cxr-2.0.0-split.csv",)
+
+
+@dataclass(frozen=True)
+class CheXpert(ImageSet):
+    """CheXpert, full size or small: 14 labels of reports, some uncertain.
+
+    Attributes:
+        uncertain: What an uncertain label counts as, ``zeros``, ``ones`` or ``ignore``: for all, or for each
+            label by name; labels not named are ignored.
+        blank: What a label that the report does not mention counts as.
+        labels: Labels to keep.
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+
+    Reference:
+        Irvin et al. 2019, "CheXpert", arXiv:1901.07031.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    uncertain: Uncertain | dict[str, Uncertain] = "ignore"
+    blank: Literal["ignore", "zeros"] = "ignore"
+    labels: tuple[str, ...] = LABELS
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the tables."""
+        return index_chexpert(
+            root, uncertain=self.uncertain, blank=self.blank, labels=self.labels, missing=self.missing
+        )
 
 
 def index_chexpert(
@@ -82,6 +112,34 @@ def index_chexpert(
                 cases.add(case_id, patient, [below], where=where, labels=found, group=study, split=split)
     task: Task = "binary" if len(labels) == 1 else "multilabel"
     return ImageIndex("CheXpert", root, task, tuple(labels), cases.records())
+
+
+@dataclass(frozen=True)
+class MIMICCXR(ImageSet):
+    """MIMIC-CXR-JPG: the labels of CheXpert, official split.
+
+    Attributes:
+        uncertain: What an uncertain label counts as, ``zeros``, ``ones`` or ``ignore``: for all, or for each
+            label by name; labels not named are ignored.
+        blank: What a label that the report does not mention counts as.
+        labels: Labels to keep.
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+
+    Reference:
+        Johnson et al. 2019, "MIMIC-CXR-JPG", arXiv:1901.07042.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    uncertain: Uncertain | dict[str, Uncertain] = "ignore"
+    blank: Literal["ignore", "zeros"] = "ignore"
+    labels: tuple[str, ...] = LABELS
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the tables."""
+        return index_mimic_cxr(
+            root, uncertain=self.uncertain, blank=self.blank, labels=self.labels, missing=self.missing
+        )
 
 
 def index_mimic_cxr(

@@ -1,16 +1,31 @@
 """Images sorted into a folder for each class."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from medimg.datasets.image_cases import IMAGE_SUFFIXES, SPLIT_NAMES, ImageCases
+from medimg.datasets.image_cases import SPLIT_NAMES, ImageCases
+from medimg.datasets.image_set import ImageSet, image_files
 from medimg.errors import ConfigError, DataError
 from medimg.records import ImageIndex, Task
 
-# The BUSI ultrasound set lays each outline beside its image: `benign (1)_mask.png`, `benign (1)_mask_1.png`.
-_MASK = re.compile(r".+_mask(_\d+)?", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class ImageFolder(ImageSet):
+    """A folder of images for each class, alone or below ``train``, ``val`` and ``test``; BUSI is one.
+
+    Attributes:
+        patient: Regular expression whose group finds the patient in a path; ``None``: every image is one.
+        positive: Classes that count as 1 in a binary task; empty keeps all classes apart.
+    """
+
+    patient: str | None = None
+    positive: tuple[str, ...] = ()
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the classes' folders."""
+        return index_folder(root, patient=self.patient, positive=self.positive)
 
 
 def index_folder(
@@ -69,21 +84,6 @@ def index_folder(
 def split_folders(root: Path) -> dict[str, str]:
     """Folders below the root that are splits, and which: ``{"valid": "val"}``."""
     return {name: SPLIT_NAMES[name.lower()] for name in _folders(root) if name.lower() in SPLIT_NAMES}
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Images at any depth below a folder, sorted; masks, hidden files and links out of it left out.
-
-    Args:
-        folder: Where to look.
-    """
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-        for file in sorted(files):
-            path = Path(place) / file
-            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not _MASK.fullmatch(path.stem)
-            if is_image and not file.startswith((".", "_")):
-                yield path
 
 
 def _folders(root: Path) -> list[str]:

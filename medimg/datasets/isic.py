@@ -5,16 +5,45 @@ Reference:
     clinical context", Scientific Data 8, 2021.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from medimg.datasets.image_cases import ImageFiles, Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import find_table, need_table, read_table
 from medimg.datasets.table import TableColumns, index_table
 from medimg.records import ImageIndex
 
 _TRUTHS = ("train.csv", "ISIC_2020_Training_GroundTruth_v2.csv", "ISIC_2020_Training_GroundTruth.csv")
 _TESTS = ("test.csv", "ISIC_2020_Test_Metadata.csv")
+
+
+@dataclass(frozen=True)
+class ISIC2020(ImageSet):
+    """ISIC 2020: melanoma or not; pictures that the archive lists as copies stay in one fold.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+
+    Reference:
+        Rotemberg et al. 2021, "A patient-centric dataset of images and metadata for identifying melanomas",
+        doi:10.1038/s41597-021-00815-z.
+    """
+
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the table."""
+        return index_isic(root, missing=self.missing)
+
+    def unlabelled(self, root: Path) -> ImageIndex:
+        """List the images of the test table."""
+        return index_isic(root, part="test", missing=self.missing)
+
+    def known_copies(self, index: ImageIndex) -> list[set[str]]:
+        """Copies that the archive lists."""
+        return isic_duplicates(index.root)
 
 
 def index_isic(

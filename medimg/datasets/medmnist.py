@@ -9,12 +9,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medimg.datasets.image_set import ImageSet
 from medimg.errors import DataError
 from medimg.records import ImageIndex, Record, Task
 
@@ -34,6 +36,28 @@ _CLASSES: Mapping[str, tuple[str, ...]] = {
     "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
     "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
 }
+
+
+@dataclass(frozen=True)
+class MedMNIST(ImageSet):
+    """One 2D set of MedMNIST, any size, with its official splits.
+
+    Attributes:
+        name: Name of the file without ``.npz``, such as ``chestmnist_224``; the root may be the file itself.
+
+    Reference:
+        Yang et al. 2023, "MedMNIST v2", doi:10.1038/s41597-022-01721-8.
+    """
+
+    name: str = "pneumoniamnist"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the cases of the file."""
+        return index_medmnist(root if root.suffix == ".npz" else root / f"{self.name}.npz")
+
+    def unlabelled(self, root: Path) -> ImageIndex:
+        """List the cases of another file of that kind; its labels are left alone."""
+        return self.index(root)
 
 
 def index_medmnist(npz: Path) -> ImageIndex:

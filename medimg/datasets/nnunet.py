@@ -42,7 +42,8 @@ def index_nnunet(root: Path) -> DatasetIndex:
         root: Folder that holds ``dataset.json``.
 
     Returns:
-        Cases of ``imagesTr`` as records and of ``imagesTs`` as unlabelled. Label lists become regions;
+        Cases of ``imagesTr`` as records; cases of ``imagesTs`` as test cases if ``labelsTs`` has their masks,
+        else as unlabelled. Label lists become regions;
         ``regions_class_order`` gives the value with which each is written.
 
     Raises:
@@ -56,12 +57,15 @@ def index_nnunet(root: Path) -> DatasetIndex:
     ending = _ending(path, content)
     problems = Problems(root, "nnU-Net")
     records = _training(path, content, ending, channels, problems)
-    records += _scan(root, "imagesTs", None, ending, channels, problems)
+    known = {record.case_id for record in records}
+    records += _scan(root, "imagesTs", "labelsTs", ending, channels, problems)
     patients = root / "patients.json"
     if patients.is_file():
         records = _with_patients(patients, records, problems)
-    labelled = tuple(record for record in records if record.mask is not None)
     unlabelled = tuple(record for record in records if record.mask is None)
+    masked = [record for record in records if record.mask is not None]
+    labelled = tuple(record for record in masked if record.case_id in known)
+    test = tuple(record for record in masked if record.case_id not in known)
     folds = _folds(root, [record.case_id for record in labelled], patients.is_file(), problems)
     problems.raise_if_any()
     if not labelled and not unlabelled:
@@ -75,6 +79,7 @@ def index_nnunet(root: Path) -> DatasetIndex:
         channels=tuple(channels),
         labels=plan.labels,
         records=labelled,
+        test=test,
         unlabelled=tuple(sorted(unlabelled, key=lambda record: record.case_id)),
         regions=plan.regions,
         region_labels=plan.region_labels,
@@ -166,9 +171,12 @@ def _training(
 
 
 def _scan(
-    root: Path, images: str, masks: str | None, ending: str, channels: list[str], problems: Problems
+    root: Path, images: str, masks: str, ending: str, channels: list[str], problems: Problems
 ) -> tuple[Record, ...]:
-    """List the cases of a folder by their channel suffixes ``_0000``, ``_0001``."""
+    """List the cases of a folder by their channel suffixes ``_0000``, ``_0001``.
+
+    Where masks are hidden from some cases of a test set, those are unlabelled; in training each needs one.
+    """
     found: dict[str, dict[int, str]] = {}
     for file in sorted((root / images).glob("*")):
         if file.name.startswith((".", "_")) or file.is_dir():
@@ -178,18 +186,20 @@ def _scan(
             problems.add(file.name, f"({images}) expected a name such as <case>_0000{ending}")
             continue
         found.setdefault(match[1], {})[int(match[2])] = file.name
-    if masks is not None and not (root / masks).is_dir():
+    masked, training = (root / masks).is_dir(), masks == "labelsTr"
+    if training and not masked:
         logger.warning("%s: there is no folder %s, so no case has a mask.", root, masks)
-        masks = None
     records = []
     for case_id, numbered in sorted(found.items()):
         if not problems.claim(case_id, images):
             continue
         _check_channels(case_id, numbered, channels, ending, problems)
         files = tuple(problems.file(case_id, f"{images}/{numbered[n]}", "image") for n in sorted(numbered))
-        mask = problems.file(case_id, f"{masks}/{case_id}{ending}", "mask") if masks else None
+        name = f"{masks}/{case_id}{ending}"
+        wanted = masked and (training or (root / name).is_file())
+        mask = problems.file(case_id, name, "mask") if wanted else None
         records.append(Record(case_id, case_id, files, mask))
-    if masks is not None:
+    if masked:
         _check_masks(root / masks, found, problems)
     return tuple(records)
 

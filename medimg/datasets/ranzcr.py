@@ -4,9 +4,12 @@ Reference:
     Tang et al., "CLiP, catheter and line position dataset", Scientific Data 8, 2021.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from medimg.datasets.image_cases import Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import need_table
 from medimg.datasets.table import TableColumns, index_table
 from medimg.records import ImageIndex
@@ -16,6 +19,22 @@ LABELS = (
     *("NGT - Abnormal", "NGT - Borderline", "NGT - Incompletely Imaged", "NGT - Normal"),
     *("CVC - Abnormal", "CVC - Borderline", "CVC - Normal", "Swan Ganz Catheter Present"),
 )
+
+
+@dataclass(frozen=True)
+class RANZCR(ImageSet):
+    """RANZCR CLiP: 11 labels of catheters and tubes.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the table."""
+        return index_ranzcr(root, missing=self.missing)
 
 
 def index_ranzcr(root: Path, *, suffix: str = ".jpg", missing: Missing = "error") -> ImageIndex:

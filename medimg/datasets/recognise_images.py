@@ -5,8 +5,9 @@ from pathlib import Path
 
 from medimg.datasets.chestxray14 import ENTRIES, Repeats, index_chestxray14
 from medimg.datasets.chexpert import index_chexpert, index_mimic_cxr
-from medimg.datasets.folder import image_files, index_folder, split_folders
+from medimg.datasets.folder import index_folder, split_folders
 from medimg.datasets.image_cases import Missing
+from medimg.datasets.image_set import image_files
 from medimg.datasets.image_table import find_table, read_table
 from medimg.datasets.isic import index_isic
 from medimg.datasets.medmnist import index_medmnist

@@ -1,15 +1,43 @@
 """RSNA Screening Mammography Breast Cancer Detection (2022-23): several views a breast, judged by the breast."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from medimg.datasets.image_cases import Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import need_table, read_table
 from medimg.datasets.table import TableColumns, index_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
 
 VIEWS = ("CC", "MLO", "AT", "LM", "ML", "LMO")
+
+
+@dataclass(frozen=True)
+class RSNAMammography(ImageSet):
+    """RSNA screening mammography: cancer of a breast, seen in two views or more.
+
+    Set ``batch.grouped`` of the data module to judge breasts, as the competition does.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+
+    Reference:
+        RSNA Screening Mammography Breast Cancer Detection, 2022, https://www.rsna.org/rsnai/ai-image-challenge.
+    """
+
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of ``train.csv``."""
+        return index_rsna_mammography(root, missing=self.missing)
+
+    def unlabelled(self, root: Path) -> ImageIndex:
+        """List the images of ``test.csv``, or of ``train.csv`` without their labels."""
+        part: Literal["train", "test"] = "test" if (root / "test.csv").is_file() else "train"
+        index = index_rsna_mammography(root, part=part, missing=self.missing)
+        return replace(index, records=tuple(replace(record, labels={}) for record in index.records))
 
 
 def index_rsna_mammography(

@@ -5,9 +5,12 @@ Reference:
     Radiology: Artificial Intelligence 1, 2019.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import need_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
@@ -16,6 +19,22 @@ _TABLES = ("stage_2_train_labels.csv", "stage_1_train_labels.csv")
 _FOLDERS = ("stage_2_train_images", "stage_1_train_images", "train_images")
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class RSNAPneumonia(ImageSet):
+    """RSNA pneumonia detection, as one label an image.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the table."""
+        return index_rsna_pneumonia(root, missing=self.missing)
 
 
 def index_rsna_pneumonia(root: Path, *, table: Path | None = None, missing: Missing = "error") -> ImageIndex:

@@ -1,9 +1,12 @@
 """SIIM-ACR Pneumothorax Segmentation (2019): radiographs with outlines as relative run-length codes."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import need_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
@@ -12,6 +15,22 @@ SHAPE = (1024, 1024)  # (H, W) of every image and mask
 _TABLES = ("train-rle.csv", "stage_2_train.csv", "siim-pneumothorax-train-rle.csv")
 _FOLDERS = ("dicom-images-train", "train")
 _SUFFIXES = (".dcm", ".png", ".jpg")
+
+
+@dataclass(frozen=True)
+class SIIMPneumothorax(ImageSet):
+    """SIIM-ACR pneumothorax, as one label an image.
+
+    Attributes:
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the table."""
+        return index_siim(root, missing=self.missing)
 
 
 def index_siim(root: Path, *, table: Path | None = None, missing: Missing = "error") -> ImageIndex:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medimg.datasets.image_cases import ImageCases, Missing, label_value, split_name
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import Table, read_table
 from medimg.errors import ConfigError, DataError
 from medimg.records import ImageIndex, Record, Task
@@ -42,6 +43,36 @@ class TableColumns:
     fold: str | None = None
     weight: str | None = None
     split: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageTable(ImageSet):
+    """Images listed in a table: id, patient, group, files, labels, fold and weight.
+
+    Attributes:
+        file: The table, ``.csv`` or ``.tsv``, plain, gzipped or zipped; below the root unless it is absolute.
+        columns: Which column holds what.
+        task: What kind of labels the cases have.
+        classes: Names of the labels; by default those of the columns, or the values found.
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    """
+
+    file: Path
+    columns: TableColumns
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the rows of the table."""
+        return index_table(
+            root / self.file,
+            root,
+            columns=self.columns,
+            task=self.task,
+            classes=self.classes,
+            missing=self.missing,
+        )
 
 
 def index_table(

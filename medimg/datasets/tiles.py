@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from medimg.datasets.folder import image_files
 from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_set import image_files
 from medimg.datasets.image_table import Table, find_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex

@@ -5,10 +5,12 @@ Reference:
     Scientific Data 9, 2022.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from medimg.datasets.image_cases import ImageCases, Missing
+from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import Table, need_table, read_table
 from medimg.errors import ConfigError
 from medimg.records import ImageIndex
@@ -21,6 +23,28 @@ LABELS = (
 _NO_FINDING = 14
 
 Merge = Literal["any", "majority", "all", "mean"]
+
+
+@dataclass(frozen=True)
+class VinBigData(ImageSet):
+    """VinBigData: 14 findings, three readers an image.
+
+    Attributes:
+        merge: A finding counts if ``any`` reader has it, more than half (``majority``), or ``all``; ``mean`` makes
+            soft labels.
+        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+
+    Reference:
+        Nguyen et al. 2022, "VinDr-CXR", arXiv:2012.15029.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    merge: Merge = "majority"
+    missing: Missing = "error"
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the images of the table."""
+        return index_vinbigdata(root, merge=self.merge, missing=self.missing)
 
 
 def index_vinbigdata(

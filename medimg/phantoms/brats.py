@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from medimg.errors import ConfigError
 from medimg.io.files import atomic_write
-from medimg.parallel import map_cases, raise_failures
 from medimg.phantoms.anatomy import build_anatomy
 from medimg.phantoms.contrast import MODALITIES, label, render, sample_voxels, tissue_fractions
 from medimg.phantoms.fields import Frame
+from medimg.phantoms.set_folder import claim, write_missing
 from medimg.phantoms.tumours import grow, kind_of, place_lesions
 from medimg.phantoms.vessels import draw_vessels
 
@@ -25,8 +25,13 @@ _MOST_CASES = 10_000  # five digits from FIRST_ID on
 _SMALLEST = 24  # below it a rim is thinner than a voxel
 # Raised when the same seed gives other brains than before, so that a folder never holds both kinds.
 _RECIPE = 1
-_README = "README.txt"
-_MARK = "These are phantoms, drawn by medimg. They show no patient."
+_ABOUT = f"""\
+Brains with known tumours in the layout of BraTS 2023, to try programs on. No figure
+reached on them says anything about patients.
+
+t1n, t1c, t2w, t2f: four scans, skull-stripped.
+seg: 1 necrosis (NCR), 2 oedema (ED), 3 enhancing tumour (ET).
+Case numbers start at {FIRST_ID}, which no case of BraTS 2023 has."""
 _DESCRIPTION = b"phantom, not a patient"
 _GZIP_LEVEL = 2  # noise hardly shrinks: higher levels take longer and gain next to nothing
 
@@ -70,10 +75,12 @@ def write_brats(
     """
     out = Path(out)
     _check(cases, seed, shape, spacing_mm)
-    _claim(out, _readme(seed, shape, spacing_mm))
-    names = [f"BraTS-GLI-{FIRST_ID + index}-000" for index in range(cases)]
+    claim(out, _ABOUT, _settings(seed, shape, spacing_mm))
+    folders = [_folder(out, index) for index in range(cases)]
     write = partial(_write_case, out=out, seed=seed, shape=shape, spacing_mm=spacing_mm)
-    return raise_failures(map_cases(write, range(cases), names=names, workers=workers, label="phantoms"))
+    # The labels are written last, so a case that has them is whole.
+    write_missing(write, folders, lambda index: _file(folders[index], "seg").exists(), workers=workers)
+    return folders
 
 
 def draw_case(
@@ -119,17 +126,20 @@ def draw_case(
 
 def _write_case(
     index: int, *, out: Path, seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
-) -> Path:
-    name = f"BraTS-GLI-{FIRST_ID + index}-000"
-    folder = out / name
-    # The labels are written last, so a case that has them is whole.
-    if (folder / f"{name}-seg.nii.gz").exists():
-        return folder
+) -> None:
+    folder = _folder(out, index)
     scans, labels = draw_case(index, seed=seed, shape=shape, spacing_mm=spacing_mm)
     for modality, scan in zip(MODALITIES, scans, strict=True):
-        _write_volume(folder / f"{name}-{modality}.nii.gz", scan, spacing_mm)
-    _write_volume(folder / f"{name}-seg.nii.gz", labels, spacing_mm)
-    return folder
+        _write_volume(_file(folder, modality), scan, spacing_mm)
+    _write_volume(_file(folder, "seg"), labels, spacing_mm)
+
+
+def _folder(out: Path, index: int) -> Path:
+    return out / f"BraTS-GLI-{FIRST_ID + index}-000"
+
+
+def _file(folder: Path, part: str) -> Path:
+    return folder / f"{folder.name}-{part}.nii.gz"
 
 
 def _write_volume(path: Path, volume: NDArray[np.generic], spacing_mm: tuple[float, float, float]) -> None:
@@ -165,46 +175,9 @@ def _check(
         raise ConfigError(f"spacing_mm: expected three positive lengths, found {tuple(spacing_mm)}.")
 
 
-def _readme(seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> str:
+def _settings(
+    seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> tuple[str, ...]:
     size = " x ".join(str(side) for side in shape)
     steps = " x ".join(f"{float(step):g}" for step in spacing_mm)
-    return (
-        f"{_MARK}\n\n"
-        "Brains with known tumours in the layout of BraTS 2023, to try programs on. No figure\n"
-        "reached on them says anything about patients.\n\n"
-        "t1n, t1c, t2w, t2f: four scans, skull-stripped.\n"
-        "seg: 1 necrosis (NCR), 2 oedema (ED), 3 enhancing tumour (ET).\n"
-        f"Case numbers start at {FIRST_ID}, which no case of BraTS 2023 has.\n\n"
-        f"seed {seed}\nshape {size} (D, H, W)\nspacing {steps} mm\nrecipe {_RECIPE}\n"
-    )
-
-
-def is_phantom_set(folder: Path) -> bool:
-    """Whether a folder was begun by :func:`write_brats`, complete or not."""
-    note = folder / _README
-    return note.is_file() and note.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
-
-
-def _claim(out: Path, readme: str) -> None:
-    """Make the folder ours, or refuse it."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(
-            f"{out}: expected a folder to write phantoms to, found a file. Name another folder."
-        )
-    note = out / _README
-    found = note.read_text(encoding="utf-8", errors="replace") if note.is_file() else ""
-    if found == readme:
-        return
-    if found.startswith(_MARK):
-        theirs, ours = (", ".join(text.splitlines()[-4:]) for text in (found, readme))
-        raise ConfigError(
-            f"{out}: holds phantoms made with other settings ({theirs}) than asked for ({ours}). "
-            "Name another folder, or delete this one."
-        )
-    if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(
-            f"{out}: expected an empty or new folder, found one with other files in it. "
-            "Name another folder, so that phantoms never mix with real cases."
-        )
-    with atomic_write(note) as temporary:
-        temporary.write_text(readme, encoding="utf-8")
+    return f"seed {seed}", f"shape {size} (D, H, W)", f"spacing {steps} mm", f"recipe {_RECIPE}"

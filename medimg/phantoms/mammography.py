@@ -14,8 +14,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_
 
 from medimg.errors import ConfigError
 from medimg.io.files import atomic_write
-from medimg.parallel import map_cases, raise_failures
 from medimg.phantoms.breast import BITS, HEIGHT_MM, View, make_breast, project
+from medimg.phantoms.set_folder import claim, write_missing
 
 SIZE = (512, 416)
 FIRST_PATIENT = 90_000
@@ -42,8 +42,11 @@ _SMALLEST = 64
 _BLOCK, _WITH_CANCER = 5, 2
 _BENIGN_SHARE = 0.35
 _RECIPE = 1
-_README = "README.txt"
-_MARK = "These are phantoms, drawn by medimg. They show no patient."
+_ABOUT = f"""\
+Mammograms with known cancers in the layout of RSNA's screening set, to try programs on.
+No figure reached on them says anything about patients.
+
+Patient numbers start at {FIRST_PATIENT}."""
 _FOR_PRESENTATION = UID("1.2.840.10008.5.1.4.1.1.1.2")
 _SIDES: tuple[Literal["L", "R"], ...] = ("L", "R")
 _VIEWS: tuple[View, ...] = ("CC", "MLO")
@@ -101,13 +104,14 @@ def write_mammography(
     """
     out = Path(out)
     _check(patients, seed, size)
-    _claim(out, _readme(seed, size))
-    names = [str(FIRST_PATIENT + index) for index in range(patients)]
+    claim(out, _ABOUT, (f"seed {seed}", f"size {size[0]} x {size[1]} (H, W)", f"recipe {_RECIPE}"))
+    rows = [patient_rows(index, seed) for index in range(patients)]
+    files = [[_file(out, row) for row in own] for own in rows]
+    folders = [own[0].parent for own in files]
     write = partial(_write_patient, out=out, seed=seed, size=size)
-    folders = raise_failures(
-        map_cases(write, range(patients), names=names, workers=workers, label="phantoms")
-    )
-    _write_table(out / "train.csv", [row for index in range(patients) for row in patient_rows(index, seed)])
+    # Files are written whole or not at all, so those that are there are good.
+    write_missing(write, folders, lambda index: all(file.exists() for file in files[index]), workers=workers)
+    _write_table(out / "train.csv", [row for own in rows for row in own])
     return folders
 
 
@@ -206,17 +210,15 @@ def _machine(index: int, seed: int) -> _Machine:
     return _MACHINES[int(np.random.default_rng([seed, block, 15]).permutation(len(_MACHINES))[place])]
 
 
-def _write_patient(index: int, *, out: Path, seed: int, size: tuple[int, int]) -> Path:
-    folder = out / "train_images" / str(FIRST_PATIENT + index)
-    rows = patient_rows(index, seed)
-    paths = [folder / f"{row['image_id']}.dcm" for row in rows]
-    # Files are written whole or not at all, so those that are there are good.
-    if all(path.exists() for path in paths):
-        return folder
-    for path, row, image in zip(paths, rows, draw_patient(index, seed=seed, size=size), strict=True):
-        with atomic_write(path, durable=False) as temporary:
+def _write_patient(index: int, *, out: Path, seed: int, size: tuple[int, int]) -> None:
+    images = draw_patient(index, seed=seed, size=size)
+    for row, image in zip(patient_rows(index, seed), images, strict=True):
+        with atomic_write(_file(out, row), durable=False) as temporary:
             temporary.write_bytes(_encode(image, row, _machine(index, seed), seed))
-    return folder
+
+
+def _file(out: Path, row: Row) -> Path:
+    return out / "train_images" / str(row["patient_id"]) / f"{row['image_id']}.dcm"
 
 
 def _encode(image: NDArray[np.uint16], row: Row, machine: _Machine, seed: int) -> bytes:
@@ -276,37 +278,3 @@ def _check(patients: int, seed: int, size: tuple[int, int]) -> None:
             f"size: expected at least {_SMALLEST} pixels along H and W, found {tuple(size)}. The masses are "
             "learnable from 256 208 on."
         )
-
-
-def _readme(seed: int, size: tuple[int, int]) -> str:
-    return (
-        f"{_MARK}\n\n"
-        "Mammograms with known cancers in the layout of RSNA's screening set, to try programs on.\n"
-        "No figure reached on them says anything about patients.\n\n"
-        f"Patient numbers start at {FIRST_PATIENT}.\n\n"
-        f"seed {seed}\nsize {size[0]} x {size[1]} (H, W)\nrecipe {_RECIPE}\n"
-    )
-
-
-def _claim(out: Path, readme: str) -> None:
-    """Make the folder ours, or refuse it."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(
-            f"{out}: expected a folder to write phantoms to, found a file. Name another folder."
-        )
-    note = out / _README
-    found = note.read_text(encoding="utf-8", errors="replace") if note.is_file() else ""
-    if found == readme:
-        return
-    if found.startswith(_MARK):
-        raise ConfigError(
-            f"{out}: holds phantoms made with other settings ({', '.join(found.splitlines()[-3:])}) than asked "
-            f"for ({', '.join(readme.splitlines()[-3:])}). Name another folder, or delete this one."
-        )
-    if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(
-            f"{out}: expected an empty or new folder, found one with other files in it. "
-            "Name another folder, so that phantoms never mix with real cases."
-        )
-    with atomic_write(note) as temporary:
-        temporary.write_text(readme, encoding="utf-8")

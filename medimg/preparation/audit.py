@@ -1,21 +1,19 @@
 """The check of a data set, case by case, before any time is spent on training."""
 
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medimg.errors import DataError
-from medimg.io.files import atomic_write
 from medimg.io.nifti import Form, Grid, read_grid, read_image, read_mask, scan_channels
 from medimg.parallel import map_cases
+from medimg.preparation.audit_findings import Verdict, findings_cell, worst_verdict, write_rows
 from medimg.records import DatasetIndex, Record
 
 # Grids closer than this at every corner are one: it is what single precision and rounding leave.
@@ -25,8 +23,6 @@ _COLUMNS = (
     *("spacing_d_mm", "spacing_h_mm", "spacing_w_mm", "orientation"),
     *("labels", "empty_mask", "pixel_hash", "findings"),
 )
-
-Verdict = Literal["ok", "warn", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +69,7 @@ class CaseReport:
     @property
     def verdict(self) -> Verdict:
         """The worst finding, ``"ok"`` if there is none."""
-        verdicts = {finding.verdict for finding in self.findings}
-        return "refuse" if "refuse" in verdicts else "warn" if "warn" in verdicts else "ok"
+        return worst_verdict(self.findings)
 
 
 @dataclass(slots=True)
@@ -204,9 +199,9 @@ def audit_dataset(
     Returns:
         One report a case, sorted by id.
     """
-    records = [*index.records, *index.unlabelled]
+    records = index.all_records
     # Each worker gets what the data set says of itself, not the list of all its files.
-    meaning = replace(index, records=(), unlabelled=(), folds=())
+    meaning = index.without_cases()
     check = partial(check_case, index=meaning, form=form)
     by_id = {record.case_id: record for record in records}
     reports = []
@@ -257,26 +252,24 @@ def write_reports(path: Path, reports: Sequence[CaseReport]) -> None:
     Raises:
         ResourceError: If the file cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for report in reports:
-            writer.writerow(
-                [
-                    report.case_id,
-                    report.patient_id,
-                    report.verdict,
-                    report.channels,
-                    *(report.shape or ("", "", "")),
-                    *(f"{value:.6g}" for value in report.spacing_mm or ()),
-                    *([""] * 3 if report.spacing_mm is None else []),
-                    report.orientation,
-                    " ".join(map(str, report.labels)),
-                    report.empty_mask,
-                    report.pixel_hash,
-                    "; ".join(f"{finding.verdict}: {finding.text}" for finding in report.findings),
-                ]
-            )
+    write_rows(path, _COLUMNS, map(_row, reports))
+
+
+def _row(report: CaseReport) -> list[object]:
+    return [
+        report.case_id,
+        report.patient_id,
+        report.verdict,
+        report.channels,
+        *(report.shape or ("", "", "")),
+        *(f"{value:.6g}" for value in report.spacing_mm or ()),
+        *([""] * 3 if report.spacing_mm is None else []),
+        report.orientation,
+        " ".join(map(str, report.labels)),
+        report.empty_mask,
+        report.pixel_hash,
+        findings_cell(report.findings),
+    ]
 
 
 def _channels(case: _Case, path: Path) -> int:

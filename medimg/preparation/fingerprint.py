@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -132,7 +132,7 @@ def take_fingerprint(
     if not index.records:
         raise DataError(f"{index.root}: no case has a mask, and a plan is made from labelled cases")
     samples = max(100, min(_MOST_PER_CASE, _SAMPLES // len(index.records)))
-    meaning = replace(index, records=(), unlabelled=(), folds=())
+    meaning = index.without_cases()
     measure = partial(measure_case, index=meaning, orientation=orientation, form=form, samples=samples)
     facts = raise_failures(
         map_cases(measure, index.records, workers=workers, scheduler=scheduler, label="measure")

@@ -1,6 +1,5 @@
 """The check of a set of labelled 2D images, before any time is spent on training."""
 
-import csv
 import hashlib
 import math
 from collections import Counter, defaultdict
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medimg.errors import DataError
-from medimg.io.files import atomic_write
 from medimg.parallel import map_cases
+from medimg.preparation.audit_findings import Verdict, findings_cell, worst_verdict, write_rows
 from medimg.preparation.image_likeness import Likeness, find_alike, likeness
 from medimg.preparation.image_source import SourceImage, grey, read_case_images
 from medimg.records import ImageIndex, Record
@@ -75,10 +74,9 @@ class ImageReport:
     findings: tuple[ImageFinding, ...] = ()
 
     @property
-    def verdict(self) -> Literal["ok", "warn", "refuse"]:
+    def verdict(self) -> Verdict:
         """The worst finding, ``"ok"`` if there is none."""
-        verdicts = {finding.verdict for finding in self.findings}
-        return "refuse" if "refuse" in verdicts else "warn" if "warn" in verdicts else "ok"
+        return worst_verdict(self.findings)
 
 
 def check_image(record: Record, index: ImageIndex) -> ImageReport:
@@ -322,20 +320,18 @@ def write_image_reports(path: Path, reports: Sequence[ImageReport]) -> None:
     Raises:
         ResourceError: If the file cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for report in reports:
-            record, picture = report.record, report.picture
-            writer.writerow(
-                [
-                    *(record.case_id, record.patient_id, record.split or "", report.verdict),
-                    len(record.images),
-                    *(report.shape or ("", "", "")),
-                    report.value_type,
-                    *("" if math.isnan(value) else f"{value:g}" for value in (report.low, report.high)),
-                    report.pixel_hash,
-                    f"{picture.difference:016x}" if picture else "",
-                    "; ".join(f"{finding.verdict}: {finding.text}" for finding in report.findings),
-                ]
-            )
+    write_rows(path, _COLUMNS, map(_row, reports))
+
+
+def _row(report: ImageReport) -> list[object]:
+    record, picture = report.record, report.picture
+    return [
+        *(record.case_id, record.patient_id, record.split or "", report.verdict),
+        len(record.images),
+        *(report.shape or ("", "", "")),
+        report.value_type,
+        *("" if math.isnan(value) else f"{value:g}" for value in (report.low, report.high)),
+        report.pixel_hash,
+        f"{picture.difference:016x}" if picture else "",
+        findings_cell(report.findings),
+    ]

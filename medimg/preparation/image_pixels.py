@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.datasets.folder import image_files
 from medimg.datasets.medmnist import read_array
 from medimg.errors import ConfigError, DataError
 from medimg.io.dicom import is_dicom, read_image
 from medimg.io.raster import read_raster
-from medimg.records import ImageIndex, Record
+from medimg.records import Record
 
 # Red, green and blue in brightness: ITU-R BT.601, as every tool that turns colours into grey has it.
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -193,21 +192,3 @@ def resize(image: Floats, size: tuple[int, int], *, keep_aspect: bool) -> Floats
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     canvas[:, top : top + inner[0], left : left + inner[1]] = planes
     return canvas
-
-
-def list_images(root: Path) -> ImageIndex:
-    """Every image below a folder as a case of its own, without labels, for prediction.
-
-    Args:
-        root: Folder; the path of an image below it is its case id.
-
-    Raises:
-        DataError: If there is no image.
-    """
-    root = Path(root)
-    paths = list(image_files(root))
-    if not paths:
-        raise DataError(f"{root}: no image found at any depth. Check the path.")
-    names = [path.relative_to(root).as_posix() for path in paths]
-    records = [Record(name, name, (path,)) for name, path in sorted(zip(names, paths, strict=True))]
-    return ImageIndex(root.resolve().name, root, "multilabel", (), tuple(records))

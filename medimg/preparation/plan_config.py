@@ -24,7 +24,7 @@ def data_module(index: DatasetIndex) -> str:
     """
     if not (index.root / "dataset.json").is_file():
         return "BraTSDataModule"
-    record = (index.records or index.unlabelled)[0]
+    record = index.all_records[0]
     # nnU-Net numbers the channels in the files' names; the Decathlon's files are named as the cases.
     numbered = record.images[0].name.startswith(f"{record.case_id}_0000.")
     return "NNUNetDataModule" if numbered else "DecathlonDataModule"

@@ -5,11 +5,12 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from medimg.errors import ConfigError, DataError
@@ -221,9 +222,10 @@ def store_folder(root: Path, index: DatasetIndex, preparation: Preparation) -> P
 
 
 def stale_cases(index: DatasetIndex, preparation: Preparation, store: PatchStore) -> list[Record]:
-    """Labelled cases that the store lacks, or holds from other files or other options."""
+    """Labelled cases, test cases among them, that the store lacks, or holds from other files or other options."""
     key = preparation.key(index)
-    return [record for record in index.records if not store.fresh(record.case_id, key, case_files(record))]
+    labelled = (*index.records, *index.test)
+    return [record for record in labelled if not store.fresh(record.case_id, key, case_files(record))]
 
 
 def prepare_dataset(
@@ -249,13 +251,22 @@ def prepare_dataset(
     Raises:
         DataError: After all other cases are done, naming every case that failed.
     """
+    if not stale_cases(index, preparation, store):
+        return 0
+    # Five folds started at once share a store: the first prepares it, and the others wait and find it done.
+    store.folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.folder.with_name(f".{store.folder.name}.lock")):
+        return _prepare(index, preparation, store, workers, scheduler)
+
+
+def _prepare(
+    index: DatasetIndex, preparation: Preparation, store: PatchStore, workers: int, scheduler: str | None
+) -> int:
     todo = stale_cases(index, preparation, store)
     if not todo:
         return 0
     # The job travels with every case: without the list of all the others.
-    job = _Job(
-        replace(index, records=(), unlabelled=(), folds=()), preparation, store, preparation.key(index)
-    )
+    job = _Job(index.without_cases(), preparation, store, preparation.key(index))
     names = [record.case_id for record in todo]
     outcomes = map_cases(job, todo, names=names, workers=workers, scheduler=scheduler, label="prepare")
     warnings: list[tuple[str, ...]] = raise_failures(outcomes)

@@ -137,7 +137,8 @@ def _checked(split: Split, index: DatasetIndex, allow_leaky: bool) -> Split:
         raise DataError(f"the split puts {len(both)} cases into both train and val, such as {both[0]!r}")
     if not split.train or not split.val:
         raise DataError("the split leaves train or val empty")
-    leaky = {patient_of[case] for case in split.train} & {patient_of[case] for case in split.val}
+    held_out = {patient_of[case] for case in split.val} | {record.patient_id for record in index.test}
+    leaky = {patient_of[case] for case in split.train} & held_out
     if leaky and not allow_leaky:
         raise DataError(
             f"the split puts {len(leaky)} patients on both sides, such as {min(leaky)!r}: scores would be "

@@ -1,4 +1,4 @@
-"""The per-case table of a classification test, and the numbers and the text that are made from it.
+"""The per-case table of a classification test, and the numbers that are made from it.
 
 A row is a case: ``case_id``, ``patient_id`` and, for each label, ``target_<label>`` and ``prob_<label>``. A binary
 task has one pair, the positive label; exclusive classes have a pair a class with one-hot targets, so that the
@@ -6,11 +6,9 @@ file explains itself without a list of classes. A blank or NaN target is unknown
 without labels is the same table without targets.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,74 +17,17 @@ from medimg.errors import DataError
 from medimg.records import Task
 from medimg.scoring.classification import THRESHOLD
 from medimg.scoring.confusion import known_classes
-from medimg.scoring.label_bootstrap import (
-    ClassScores,
-    LabelScores,
-    PatientDraws,
-    interval_of,
-    resample_scores,
-)
+from medimg.scoring.label_bootstrap import ClassScores, LabelScores, PatientDraws, resample_scores
+from medimg.scoring.label_summary import LabelSummary
+from medimg.scoring.label_summary import count_labels, label_rows, macro_row, overall_rows
 from medimg.scoring.ranking import BoolArray, FloatArray
-from medimg.scoring.table import (
-    CASE_COLUMN,
-    PATIENT_COLUMN,
-    IntervalRow,
-    Row,
-    deduplicate,
-    read_per_case,
-    write_per_case,
-)
+from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN, Row, deduplicate, read_per_case, write_per_case
 
 TARGET_PREFIX = "target_"
 PROB_PREFIX = "prob_"
 
-LABEL_METRIC_TITLES: Mapping[str, str] = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "sensitivity": "sensitivity",
-    "f1": "F1",
-    "accuracy": "ACC",
-    "balanced_accuracy": "balanced ACC",
-    "kappa": "kappa",
-    "quadratic_kappa": "quadratic kappa",
-    "ece": "ECE",
-    "brier": "Brier",
-    "pf1": "pF1",
-}
-"""What each metric is called in print."""
-
 # Of exclusive classes these describe all together; one by one they would need a threshold of their own.
 _TOGETHER = ("accuracy", "balanced_accuracy", "kappa", "brier", "pf1")
-
-
-class LabelCount(TypedDict):
-    """Cases of one label: known ones, positives among them, and those left out as unknown."""
-
-    n: int
-    n_positive: int
-    n_left_out: int
-
-
-class LabelSummary(TypedDict):
-    """What ``summarise_labels`` makes of a table.
-
-    Keys: ``task``; ``n_cases`` and ``n_patients``; ``level`` of the intervals; ``specificity`` of ``sensitivity``;
-    ``thresholds`` by label (empty for exclusive classes); ``counts`` by label; ``labels``, by metric and then by
-    label, ``n`` counting cases; ``macro``, by metric, the mean over labels, ``n`` counting the labels in it and
-    ``n_left_out`` those undefined; ``overall``, by metric, what exclusive classes score together, ``n`` counting
-    cases.
-    """
-
-    task: Task
-    n_cases: int
-    n_patients: int
-    level: float
-    specificity: float
-    thresholds: dict[str, float]
-    counts: dict[str, LabelCount]
-    labels: dict[str, dict[str, IntervalRow]]
-    macro: dict[str, IntervalRow]
-    overall: dict[str, IntervalRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,58 +209,38 @@ def summarise_labels(
         >>> summary["labels"]["auroc"]["mass"]["mean"], summary["counts"]["mass"]["n_positive"]
         (1.0, 1)
     """
-    if not 0.0 < level < 1.0 or resamples < 1 or not 0.0 <= specificity <= 1.0:
-        raise ValueError(
-            "level in (0, 1), resamples >= 1 and specificity in [0, 1] expected, "
-            f"found {level}, {resamples} and {specificity}"
-        )
+    options = _Options(level, resamples, seed, specificity, ordinal)
     table = label_arrays(rows)
     _check_task(table, task)
-    cuts = {name: (thresholds or {}).get(name, THRESHOLD) for name in table.labels}
-    positive, known, called = _truth_and_calls(table, task, list(cuts.values()))
-    draws = PatientDraws(table.patient_ids, resamples=resamples, seed=seed)
-    labels = [
-        LabelScores(
-            draws, positive[:, k], table.prob[:, k], called[:, k], known[:, k], specificity=specificity
-        )
-        for k in range(len(table.labels))
-    ]
-    classes = None
-    if task == "multiclass":
-        classes = ClassScores(draws, positive.argmax(axis=1), table.prob, known[:, 0], ordinal=ordinal)
-    by_label, together = resample_scores(draws, labels, classes)
-    if task == "multiclass":
-        by_label = {name: values for name, values in by_label.items() if name not in _TOGETHER}
-    counts = _counts(table.labels, positive, known)
-    return LabelSummary(
-        task=task,
-        n_cases=len(known),
-        n_patients=draws.n_patients,
-        level=level,
-        specificity=specificity,
-        thresholds={} if task == "multiclass" else cuts,
-        counts=counts,
-        labels={
-            metric: {
-                name: _interval(row, level, counts[name]["n"], counts[name]["n_left_out"])
-                for name, row in zip(table.labels, values, strict=True)
-            }
-            for metric, values in by_label.items()
-        },
-        macro={metric: _macro(values, level) for metric, values in by_label.items()},
-        overall={
-            metric: _interval(values, level, int(known[:, 0].sum()), int((~known[:, 0]).sum()))
-            for metric, values in together.items()
-        },
-    )
+    return _summary(table, task, _calls(table, task, thresholds or {}), options)
 
 
-def _counts(labels: Sequence[str], positive: BoolArray, known: BoolArray) -> dict[str, LabelCount]:
-    numbers = zip(known.sum(axis=0).tolist(), positive.sum(axis=0).tolist(), strict=True)
-    return {
-        name: LabelCount(n=n, n_positive=n_positive, n_left_out=len(known) - n)
-        for name, (n, n_positive) in zip(labels, numbers, strict=True)
-    }
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a summary depends on beside its table; see ``summarise_labels``."""
+
+    level: float
+    resamples: int
+    seed: int
+    specificity: float
+    ordinal: bool
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.level < 1.0 or self.resamples < 1 or not 0.0 <= self.specificity <= 1.0:
+            raise ValueError(
+                "level in (0, 1), resamples >= 1 and specificity in [0, 1] expected, "
+                f"found {self.level}, {self.resamples} and {self.specificity}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """Whether each label is positive, known and called, all of shape (N, K), and from where it is called."""
+
+    positive: BoolArray
+    known: BoolArray
+    called: BoolArray
+    thresholds: dict[str, float]
 
 
 def _check_task(table: LabelArrays, task: Task) -> None:
@@ -332,30 +253,47 @@ def _check_task(table: LabelArrays, task: Task) -> None:
         )
 
 
-def _truth_and_calls(
-    table: LabelArrays, task: Task, cuts: Sequence[float]
-) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Whether each label is positive, known, called; all of shape (N, K)."""
+def _calls(table: LabelArrays, task: Task, thresholds: Mapping[str, float]) -> _Calls:
+    """Cut soft targets at 0.5 and probabilities at their thresholds; the most probable class is called."""
     if task == "multiclass":
         known, index = known_classes(table.target)
         hot = np.eye(len(table.labels), dtype=bool)
         positive = np.zeros(table.prob.shape, bool)
         positive[known] = hot[index]
-        return positive, np.repeat(known[:, None], len(table.labels), axis=1), hot[table.prob.argmax(axis=1)]
-    return np.nan_to_num(table.target) >= 0.5, ~np.isnan(table.target), table.prob > np.asarray(cuts)
+        everywhere = np.repeat(known[:, None], len(table.labels), axis=1)
+        return _Calls(positive, everywhere, hot[table.prob.argmax(axis=1)], {})
+    cuts = {name: thresholds.get(name, THRESHOLD) for name in table.labels}
+    called = table.prob > np.asarray(list(cuts.values()))
+    return _Calls(np.nan_to_num(table.target) >= 0.5, ~np.isnan(table.target), called, cuts)
 
 
-def _interval(values: FloatArray, level: float, n: int, n_left_out: int) -> IntervalRow:
-    value, low, high = interval_of(values, level)
-    return IntervalRow(mean=value, low=low, high=high, n=n, n_left_out=n_left_out)
+def _summary(table: LabelArrays, task: Task, calls: _Calls, options: _Options) -> LabelSummary:
+    draws = PatientDraws(table.patient_ids, resamples=options.resamples, seed=options.seed)
+    by_label, together = _scores(table, task, calls, options, draws)
+    counts = count_labels(table.labels, calls.positive, calls.known)
+    return LabelSummary(
+        task=task,
+        n_cases=len(calls.known),
+        n_patients=draws.n_patients,
+        level=options.level,
+        specificity=options.specificity,
+        thresholds=calls.thresholds,
+        counts=counts,
+        labels=label_rows(by_label, counts, options.level),
+        macro={metric: macro_row(values, options.level) for metric, values in by_label.items()},
+        overall=overall_rows(together, calls.known[:, 0], options.level),
+    )
 
 
-def _macro(values: FloatArray, level: float) -> IntervalRow:
-    """Mean over the labels that are defined, from values of shape (K, 1 + resamples)."""
-    defined = ~np.isnan(values[:, 0])
-    if not defined.any():
-        return IntervalRow(mean=math.nan, low=math.nan, high=math.nan, n=0, n_left_out=len(defined))
-    kept = values[defined]
-    n_there = np.count_nonzero(~np.isnan(kept), axis=0)  # a resample may miss a rare label
-    means = np.divide(np.nansum(kept, axis=0), n_there, out=np.full(len(n_there), np.nan), where=n_there > 0)
-    return _interval(means, level, int(defined.sum()), int((~defined).sum()))
+def _scores(
+    table: LabelArrays, task: Task, calls: _Calls, options: _Options, draws: PatientDraws
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Scores of labels, (K, 1 + resamples), and of exclusive classes together, (1 + resamples,), by metric."""
+    columns = zip(calls.positive.T, table.prob.T, calls.called.T, calls.known.T, strict=True)
+    labels = [LabelScores(draws, *column, specificity=options.specificity) for column in columns]
+    if task != "multiclass":
+        return resample_scores(draws, labels, None)
+    index, known = calls.positive.argmax(axis=1), calls.known[:, 0]
+    classes = ClassScores(draws, index, table.prob, known, ordinal=options.ordinal)
+    by_label, together = resample_scores(draws, labels, classes)
+    return {name: values for name, values in by_label.items() if name not in _TOGETHER}, together

@@ -1,10 +1,25 @@
 """The scores of a classification test as text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from medimg.scoring.label_table import LABEL_METRIC_TITLES, LabelSummary
+from medimg.scoring.label_summary import LabelSummary
 from medimg.scoring.table import IntervalRow
+
+LABEL_METRIC_TITLES: Mapping[str, str] = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "sensitivity": "sensitivity",
+    "f1": "F1",
+    "accuracy": "ACC",
+    "balanced_accuracy": "balanced ACC",
+    "kappa": "kappa",
+    "quadratic_kappa": "quadratic kappa",
+    "ece": "ECE",
+    "brier": "Brier",
+    "pf1": "pF1",
+}
+"""What each metric is called in print."""
 
 _WITH_INTERVAL = ("auroc", "average_precision")  # of single labels; all intervals stand in the summary
 _DIGITS = 4

@@ -12,8 +12,9 @@ import numpy as np
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
 from medimg.records import Task
+from medimg.runs import from_here
+from medimg.scoring.label_summary import LabelSummary
 from medimg.scoring.label_table import (
-    LabelSummary,
     label_arrays,
     read_label_table,
     summarise_labels,
@@ -93,7 +94,7 @@ class LabelSheet:
             text += "\n\n" + format_label_table(chosen, f"{title}, called at thresholds chosen on validation")
         with atomic_write(folder / "summary.json") as temporary:
             temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
-        logger.info("\n%s\n\nrow by row: %s", text, folder / PER_CASE)
+        logger.info("\n%s\n\nrow by row: %s", text, from_here(folder / PER_CASE))
         return summary
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import distributed
 
+from medimg.runs import from_here
 from medimg.scoring.table import (
     Row,
     Summary,
@@ -54,7 +55,9 @@ class ScoreSheet:
         write_per_case(folder / "per_case.csv", rows)
         summary = summarise(rows)
         write_summary(folder / "summary.json", summary, title=title, settings=settings)
-        logger.info("\n%s\n\nrow by row: %s", format_table(summary, title), folder / "per_case.csv")
+        logger.info(
+            "\n%s\n\nrow by row: %s", format_table(summary, title), from_here(folder / "per_case.csv")
+        )
         return summary
 
 

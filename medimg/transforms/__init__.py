@@ -2,5 +2,25 @@
 
 from medimg.transforms.augment3d import Augment3D, NNUNetAugmentation
 from medimg.transforms.image2d import AlbumentationsTransform
+from medimg.transforms.intensity import (
+    Brightness,
+    Contrast,
+    Gamma,
+    GaussianBlur,
+    GaussianNoise,
+    LowResolution,
+)
+from medimg.transforms.spatial import RandomSpatial
 
-__all__ = ["AlbumentationsTransform", "Augment3D", "NNUNetAugmentation"]
+__all__ = [
+    "AlbumentationsTransform",
+    "Augment3D",
+    "Brightness",
+    "Contrast",
+    "Gamma",
+    "GaussianBlur",
+    "GaussianNoise",
+    "LowResolution",
+    "NNUNetAugmentation",
+    "RandomSpatial",
+]

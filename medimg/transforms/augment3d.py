@@ -32,14 +32,14 @@ class Augment3D(nn.Module):
     drawn are touched, so a batch costs what its chosen changes cost, on a CPU core and on a GPU.
 
     Args:
+        patch_size: Size (D, H, W) of the result, cropped about the centre of what comes in;
+            ``None`` keeps the size that comes in. Data modules fill it in.
         spatial: Moves image and mask; always first, as it makes the private copy.
         intensity: Changes of the image, in their order.
-        patch_size: Size (D, H, W) of the result, cropped about the centre of what comes in;
-            ``None`` keeps the size that comes in.
 
     Example:
         >>> still = RandomSpatial(rotation_probability=0, scale_probability=0, mirror_axes=())
-        >>> augment = Augment3D(still, [Brightness(probability=1.0)], patch_size=(2, 2, 2))
+        >>> augment = Augment3D((2, 2, 2), spatial=still, intensity=[Brightness(probability=1.0)])
         >>> batch = {"image": torch.ones(1, 1, 4, 4, 4), "seed": torch.tensor([3])}
         >>> augment(batch)["image"].shape
         torch.Size([1, 1, 2, 2, 2])
@@ -47,9 +47,10 @@ class Augment3D(nn.Module):
 
     def __init__(
         self,
+        patch_size: Sequence[int] | None = None,
+        *,
         spatial: RandomSpatial,
         intensity: Sequence[IntensityTransform] = (),
-        patch_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.spatial = spatial
@@ -181,7 +182,7 @@ class NNUNetAugmentation(Augment3D):
             Gamma(probability=0.1, gamma=(0.7, 1.5), invert=True),
             Gamma(probability=0.3, gamma=(0.7, 1.5), invert=False),
         ]
-        super().__init__(spatial, intensity, patch_size)
+        super().__init__(patch_size, spatial=spatial, intensity=intensity)
 
 
 def thick_axis(patch_size: Sequence[int]) -> int | None:

@@ -110,7 +110,6 @@ trainer:
       monitor: val/dice
       mode: max
       filename: best
-      save_last: true
       enable_version_counter: false
 """
 

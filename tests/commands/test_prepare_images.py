@@ -5,7 +5,7 @@ import yaml
 
 from medimg.commands.prepare_images import prepare_image_set
 from medimg.datasets.folder import index_folder
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import ImageTable, TableColumns
 from medimg.errors import DataError
 from medimg.preparation.image_prepare import ImagePreparation
 
@@ -19,10 +19,10 @@ def test_the_table_leads_to_the_prepared_images(tmp_path, write_class_folders, c
     said = capsys.readouterr().out
     assert "0 cases prepared now, 3 were up to date" in said
     section = yaml.safe_load(said.partition("a config reads it with:")[2])["data"]["init_args"]
-    columns = TableColumns(**section["table"]["columns"])
-    again = index_table(
-        Path(section["root"]) / "cases.csv", out, columns=columns, task=section["table"]["task"]
-    )
+    assert section["dataset"]["class_path"] == "medimg.datasets.ImageTable"
+    options = section["dataset"]["init_args"]
+    columns = TableColumns(**options.pop("columns"))
+    again = ImageTable(Path(options.pop("file")), columns, **options).index(Path(section["root"]))
     assert [record.case_id for record in again.records] == [record.case_id for record in index.records]
     assert all(path.parent == out for record in again.records for path in record.images)
 

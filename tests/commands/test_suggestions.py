@@ -99,6 +99,13 @@ def test_an_unknown_complaint_is_passed_on() -> None:
     assert explain("something else\n\nwent wrong", []) == "something else\nwent wrong"
 
 
+def test_an_abstract_class_is_named() -> None:
+    complaint = 'Parser key "dataset":\n  - Expected an instantiatable class, but medimg.datasets.ImageSet is abstract'
+    assert (
+        explain(complaint, []) == "dataset: medimg.datasets.ImageSet is abstract: name one of its subclasses."
+    )
+
+
 def test_loaded_imports_nothing() -> None:
     assert loaded("pathlib.Path") is Path
     assert loaded("pathlib.Path.nothing") is None

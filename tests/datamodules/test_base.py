@@ -11,7 +11,7 @@ import torch
 
 from medimg import keys
 from medimg.datamodules import DecathlonDataModule, NNUNetDataModule, PatchOptions, SplitOptions
-from medimg.errors import CheckpointError, ConfigError, DataError, ResourceError
+from medimg.errors import ConfigError, DataError, ResourceError
 from medimg.transforms import NNUNetAugmentation
 
 REGIONS = {"background": 0, "whole": [1, 2], "inner": 2}
@@ -140,11 +140,6 @@ def test_only_what_is_missing_is_prepared(make_decathlon, tmp_path):
     assert [a == b for a, b in zip(after, before, strict=True)] == [True, True, False, True]
 
 
-def test_a_root_is_needed():
-    with pytest.raises(ConfigError, match=r"--data\.root FOLDER"):
-        DecathlonDataModule().prepare_data()
-
-
 def test_a_leaky_split_is_refused_or_marked(make_decathlon, write_decathlon, tmp_path, caplog):
     root = write_decathlon(tmp_path / "Parts", cases=["BRATS_009_01", "BRATS_009_02"])
     file = tmp_path / "split.json"
@@ -202,6 +197,31 @@ def test_regions_stand_in_the_order_asked_for_and_are_written_in_the_data_sets(o
     np.testing.assert_array_equal(regions[:, 1], batch[keys.MASK][:, 0] >= 1)
 
 
+def test_a_labelled_test_split_is_what_test_scores(overlapping, stand_in, tmp_path, write_nnunet):
+    root = write_nnunet(
+        tmp_path / "Dataset004_Tests", cases=4, tests=2, labels=REGIONS, more={"regions_class_order": [1, 2]}
+    )
+    (root / "labelsTs").mkdir()
+    for number in range(2):
+        mask = (root / f"labelsTr/case_00{number}.nii.gz").read_bytes()
+        (root / f"labelsTs/case_90{number}.nii.gz").write_bytes(mask)
+    data = NNUNetDataModule(
+        root, store=tmp_path / "store", patches=PatchOptions((8, 8, 8), 2, 2), split=SplitOptions(num_folds=2)
+    )
+    data.prepare_data()
+    data.setup("fit")
+    data.trainer = stand_in("test")
+    batches = list(data.test_dataloader())
+    assert [batch[keys.CASE_ID][0] for batch in batches] == ["case_900", "case_901"]
+    assert all(batch[keys.REFERENCE][0].any() for batch in batches)
+    assert data.scored_title == "labelled test cases of Dataset004_Tests"
+    data.trainer = stand_in("validate")
+    assert [batch[keys.CASE_ID][0] for batch in data.val_dataloader()] == list(data.split.val)
+    assert data.scored_title == "validation cases of fold 0"
+    overlapping.trainer = stand_in("test")
+    assert overlapping.scored_title == "validation cases of fold 0 (the data set has no labelled test split)"
+
+
 def test_only_training_batches_are_augmented(make_decathlon, stand_in):
     data = make_decathlon(augmentation=NNUNetAugmentation)
     batch = epoch(data)[0]
@@ -232,53 +252,3 @@ def test_only_what_the_device_computes_with_is_moved(make_decathlon):
     assert moved[keys.MASK].is_meta
     assert moved.keys() == batch.keys()
     assert moved[keys.REFERENCE] is batch[keys.REFERENCE]
-
-
-# ---- checkpoints ------------------------------------------------------------------------------
-
-
-def test_a_resume_with_the_same_data_is_accepted(make_decathlon, stand_in):
-    data = make_decathlon()
-    state = json.loads(json.dumps(data.state_dict()))  # plain values only
-    again = make_decathlon()
-    again.trainer = stand_in("fit")
-    again.load_state_dict(state)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("data", "Task99_Other", "data: Task99_Other in the checkpoint, Task4 now"),
-        ("labels", {"liver": [1]}, "labels: {'liver': [1]} in the checkpoint, {'anterior': [1], 'posterior': [2]} now"),
-        ("split", "0123", "split: 0123 in the checkpoint"),
-    ],
-)  # fmt: skip
-def test_a_resume_with_other_data_is_refused_with_the_difference(make_decathlon, stand_in, key, value, said):
-    data = make_decathlon()
-    data.trainer = stand_in("fit")
-    with pytest.raises(CheckpointError, match="cannot be resumed") as error:
-        data.load_state_dict({**data.state_dict(), key: value})
-    assert said in str(error.value)
-    assert len(str(error.value).splitlines()) < 5
-
-
-@pytest.mark.parametrize("verb", ["validate", "test"])
-def test_cases_that_the_weights_have_seen_are_not_scored(make_decathlon, stand_in, verb):
-    trained = make_decathlon(fold=0).state_dict()
-    other = make_decathlon(fold=1)
-    other.trainer = stand_in(verb)
-    with pytest.raises(
-        CheckpointError, match=r"trained on 2 of the 2 cases to be scored.*data\.init_args\.fold"
-    ):
-        other.load_state_dict(trained)
-    same_fold = make_decathlon(fold=0)
-    same_fold.trainer = stand_in(verb)
-    same_fold.load_state_dict(trained)
-    # Another data set shares no case, whatever its ids are.
-    other.load_state_dict({**trained, "data": "Task99_Other"})
-
-
-def test_predicting_asks_nothing_of_the_checkpoint(stand_in):
-    data = DecathlonDataModule()
-    data.trainer = stand_in("predict")
-    data.load_state_dict({})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.chexpert import COMPETITION_LABELS, LABELS, index_chexpert, index_mimic_cxr
+from medimg.datasets.chexpert import COMPETITION_LABELS, LABELS, CheXpert, index_chexpert, index_mimic_cxr
 from medimg.errors import ConfigError, DataError
 
 FACTS = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"]
@@ -113,3 +113,16 @@ def test_the_whole_table():
     ones = sum(record.labels["No Finding"] == 1 for record in index.records)
     zeros = sum(record.labels["Enlarged Cardiomediastinum"] == 0 for record in index.records)
     assert (ones, zeros) == (22_381, 21_638)
+
+
+def test_uncertain_labels_follow_the_options(tmp_path, write_table, write_picture):
+    root = tmp_path / "CheXpert-v1.0-small"
+    name = "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg"
+    write_picture(tmp_path / name)
+    labels = ("Edema", "Cardiomegaly", "Pneumonia")
+    write_table(root / "train.csv", ["Path", *labels], [[name, "-1.0", "-1.0", ""]])
+    images = CheXpert(uncertain={"Edema": "ones", "Cardiomegaly": "zeros"}, labels=labels)
+    (record,) = images.index(root).records
+    assert (record.labels["Edema"], record.labels["Cardiomegaly"]) == (1.0, 0.0)
+    assert record.labels["Pneumonia"] != record.labels["Pneumonia"]  # NaN: not mentioned
+    assert record.group == "patient00001/study1"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.folder import index_folder
+from medimg.datasets.folder import ImageFolder, index_folder
 from medimg.errors import ConfigError, DataError
 
 
@@ -75,3 +75,10 @@ def test_busi():
     index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI", positive=["malignant"])
     assert len(index.records) == 625
     assert sum(record.labels["malignant"] for record in index.records) == 168
+
+
+def test_a_folder_a_class_with_patients_in_the_names(tmp_path, write_class_folders):
+    root = write_class_folders(tmp_path, {"benign": 2, "malignant": 2})
+    index = ImageFolder(positive=("malignant",), patient=r"\((\d)\)").index(root)
+    assert index.classes == ("malignant",)
+    assert {record.patient_id for record in index.records} == {"1", "2"}

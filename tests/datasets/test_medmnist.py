@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medimg.datasets.medmnist import index_medmnist, read_array
+from medimg.datasets.medmnist import MedMNIST, index_medmnist, read_array
 from medimg.errors import DataError
 
 
@@ -82,3 +82,18 @@ def test_pneumoniamnist():
     count = {split: sum(r.split == split for r in index.records) for split in ("train", "val", "test")}
     assert count == {"train": 4708, "val": 524, "test": 624}
     assert sum(r.labels["pneumonia"] for r in index.records if r.split == "test") == 390
+
+
+def test_medmnist_takes_a_folder_or_a_file(tmp_path):
+    arrays = {}
+    for split, count in (("train", 6), ("val", 4), ("test", 4)):
+        arrays[f"{split}_images"] = np.full((count, 28, 28), 9, np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 2)[:, None].astype(np.uint8)
+    path = tmp_path / "pneumoniamnist.npz"
+    np.savez(path, **arrays)
+    for root in (tmp_path, path):
+        index = MedMNIST().index(root)
+        assert (index.task, index.classes, len(index.records)) == ("binary", ("pneumonia",), 14)
+    assert len(MedMNIST().unlabelled(path).records) == 14
+    with pytest.raises(DataError, match=r"breastmnist\.npz: there is no such file"):
+        MedMNIST("breastmnist").index(tmp_path)

@@ -174,3 +174,22 @@ def test_patients_are_checked(tmp_path, write_nnunet):
         "gone: patients.json names a case that is not there",
     ):
         assert said in str(error.value)
+
+
+def test_labelled_test_cases_are_apart_and_hidden_ones_stay_unlabelled(tmp_path, write_nnunet):
+    root = write_nnunet(tmp_path, 5, tests=2, shape=(6, 6, 6))
+    first, second = (record.case_id for record in index_nnunet(root).unlabelled)
+    (root / "labelsTs").mkdir()
+    shutil.copy(root / "labelsTr/case_000.nii.gz", root / f"labelsTs/{first}.nii.gz")
+    index = index_nnunet(root)
+    assert [record.case_id for record in index.test] == [first]
+    assert index.test[0].mask == root / f"labelsTs/{first}.nii.gz"
+    assert [record.case_id for record in index.unlabelled] == [second]
+    assert len(index.records) == 5
+    assert {case for train, val in index.folds for case in (*train, *val)} == {
+        record.case_id for record in index.records
+    }
+    assert len(index.all_records) == 7
+    shutil.copy(root / "labelsTr/case_000.nii.gz", root / "labelsTs/stray.nii.gz")
+    with pytest.raises(DataError, match=r"labelsTs/stray\.nii\.gz is a mask without images"):
+        index_nnunet(root)

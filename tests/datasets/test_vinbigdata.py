@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.vinbigdata import LABELS, index_vinbigdata
+from medimg.datasets.vinbigdata import LABELS, VinBigData, index_vinbigdata
 from medimg.errors import ConfigError, DataError
 
 HEADER = ["image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max"]
@@ -47,3 +47,14 @@ def test_the_whole_table():
     index = index_vinbigdata(root, merge="any", table=root / "vinbigdata-train.csv.gz", missing="keep")
     assert len(index.records) == 15_000
     assert sum(not any(record.labels.values()) for record in index.records) == 10_606
+
+
+def test_a_soft_vote_of_readers(tmp_path, write_table, write_picture):
+    rows = [
+        ["a", "Aortic enlargement", 0, "R1", 1, 1, 2, 2],
+        *(["a", "No finding", 14, f"R{n}", "", "", "", ""] for n in (2, 3)),
+    ]
+    write_table(tmp_path / "train.csv", HEADER, rows)
+    write_picture(tmp_path / "train" / "a.png")
+    (record,) = VinBigData(merge="mean").index(tmp_path).records
+    assert max(record.labels.values()) == pytest.approx(1 / 3)

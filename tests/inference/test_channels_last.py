@@ -46,8 +46,8 @@ def test_bfloat16_is_exact_to_its_own_rounding(training):
     with torch.set_grad_enabled(training):
         normed = instance_norm(volume, None, None)
     assert normed.dtype == torch.bfloat16
-    # Two steps of bfloat16 between 4 and 8; the values reach just beyond 4.
-    assert (normed.double() - expected).abs().max() < 0.0625
+    # One step of bfloat16 between 4 and 8 is 0.031; the values reach just beyond 4.
+    assert (normed.double() - expected).abs().max() < 0.03
 
 
 def test_mode_reaches_modules_and_ends_with_the_block():

@@ -107,6 +107,16 @@ def test_a_stopped_run_goes_on_and_changes_nothing_that_stands(written):
     assert (folders[0] / f"{folders[0].name}-t1n.nii.gz").stat().st_mtime_ns == stamp
 
 
+def test_a_whole_set_is_left_alone_without_a_word(written, capfd, caplog):
+    root, folders = written
+    stamps = {file: file.stat().st_mtime_ns for file in root.rglob("*.*")}
+    caplog.set_level("DEBUG")
+    assert write_brats(root, cases=2, seed=3, shape=SMALL) == folders
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+    assert {file: file.stat().st_mtime_ns for file in root.rglob("*.*")} == stamps
+
+
 def test_other_settings_in_the_same_folder_are_refused(written):
     root, _ = written
     with pytest.raises(ConfigError, match=r"seed 3.*than asked for.*seed 4"):

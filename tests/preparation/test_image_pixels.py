@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from medimg.errors import ConfigError, DataError
-from medimg.preparation.image_pixels import ImageOptions, list_images, read_pixels, resize
+from medimg.preparation.image_pixels import ImageOptions, read_pixels, resize
 from medimg.records import Record
 
 
@@ -110,12 +110,3 @@ def test_options_that_do_not_fit_are_refused():
         ImageOptions(channels=1)
     with pytest.raises(ConfigError, match="a lower and a higher value"):
         options(window=(3.0, 3.0))
-
-
-def test_every_image_below_a_folder_is_listed(tmp_path):
-    for name in ("b.png", "deep/er/a.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        write(tmp_path / name, np.zeros((4, 4), np.uint8))
-    assert [record.case_id for record in list_images(tmp_path).records] == ["b.png", "deep/er/a.png"]
-    with pytest.raises(DataError, match="no image found"):
-        list_images(tmp_path / "deep" / "none")

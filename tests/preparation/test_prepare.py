@@ -1,7 +1,9 @@
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +139,15 @@ def test_only_what_is_stale_is_prepared(root, tmp_path, write_volume):
     others = Preparation(spacing_mm=(1.0, 1.0, 1.0))
     assert store_folder(tmp_path, index, others) != store.folder
     assert len(stale_cases(index, others, store)) == 3
+
+
+def test_runs_that_start_together_prepare_once(root, tmp_path):
+    index, store = index_dataset(root), PatchStore(tmp_path / "store")
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(prepare_dataset, index, Preparation(), store) for _ in range(3)]
+        # Each sees what it needs once it goes on, and nobody rewrites under another's eyes.
+        assert sorted(run.result() for run in runs) == [0, 0, 3]
+    assert stale_cases(index, Preparation(), store) == []
 
 
 def test_two_workers_write_what_one_writes(root, tmp_path):

@@ -18,13 +18,11 @@ from medimg.cli import main
 from medimg.datamodules import (
     BatchOptions,
     CacheOptions,
-    FolderDataModule,
+    ImageDataModule,
     ImageOptions,
     SplitOptions,
-    TableDataModule,
-    TableOptions,
 )
-from medimg.datasets.table import TableColumns
+from medimg.datasets import ImageFolder, ImageTable, TableColumns
 from medimg.errors import CheckpointError, ConfigError
 from medimg.models import GatedAttentionPooling, MeanPooling, NoisyOrPooling, TimmClassifier
 from medimg.tasks import ClassificationTask, LabelScoring, TrainingOptions
@@ -66,7 +64,7 @@ def make_folder(tmp_path, write_class_folders):
             "split": SplitOptions(num_folds=2), "image": IMAGE, "batch": BatchOptions(batch_size=4),
             "cache": CacheOptions(tmp_path / "kept"),
         }  # fmt: skip
-        return FolderDataModule(root, positive=positive, **{**settings, **options})
+        return ImageDataModule(root, dataset=ImageFolder(positive=positive), **{**settings, **options})
 
     return make
 
@@ -101,9 +99,8 @@ def make_table(tmp_path, write_picture, write_table):
             "split": SplitOptions(num_folds=2), "image": IMAGE, "cache": CacheOptions(tmp_path / "kept"),
             "batch": BatchOptions(batch_size=2, grouped=True),
         }  # fmt: skip
-        return TableDataModule(
-            root, table=TableOptions(Path("labels.csv"), columns, "multilabel"), **{**settings, **options}
-        )
+        table = ImageTable(Path("labels.csv"), columns, "multilabel")
+        return ImageDataModule(root, dataset=table, **{**settings, **options})
 
     return make
 

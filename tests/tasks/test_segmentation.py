@@ -1,6 +1,7 @@
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -27,14 +28,6 @@ from medimg.tasks.segmentation import deep_supervision, labels_on_source, shrink
 # ---- label maps: reference -> channels -> perfect logits -> written labels -------------------------
 
 
-def nested(shape, *values):
-    """Nested boxes, the first value outermost."""
-    mask = np.zeros(shape, np.uint8)
-    for depth, value in enumerate(values, start=1):
-        mask[tuple(slice(depth, size - depth) for size in shape)] = value
-    return mask
-
-
 def round_trip(index, scheme, head, spacing_mm=None):
     """Labels written for logits that are right everywhere."""
     record = index.records[0]
@@ -47,80 +40,73 @@ def round_trip(index, scheme, head, spacing_mm=None):
     return labels_on_source(logits[0], case.geometry, scheme, head), read_mask(record.mask)
 
 
+def assert_comes_back(index, head, values):
+    """Perfect logits are written as the reference, which holds all of these values."""
+    scheme = index.region_scheme() if head == "sigmoid" else index.label_scheme()
+    written, reference = round_trip(index, scheme, head)
+    assert set(np.unique(reference)) == values
+    np.testing.assert_array_equal(written, reference)
+
+
 @pytest.mark.parametrize(("year", "values"), [(2018, (2, 1, 4)), (2021, (2, 1, 4)), (2023, (2, 1, 3))])
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
 def test_brats_labels_come_back_as_they_were(tmp_path, write_brats, year, values, head):
-    index = index_brats(write_brats(tmp_path, 2, year=year))
-    scheme = index.region_scheme() if head == "sigmoid" else index.label_scheme()
-    written, reference = round_trip(index, scheme, head)
-    assert set(np.unique(reference)) == {0, *values}
-    np.testing.assert_array_equal(written, reference)
+    assert_comes_back(index_brats(write_brats(tmp_path, 2, year=year)), head, {0, *values})
 
 
 def test_brats_after_surgery_comes_back_with_its_cavity(tmp_path, write_brats, write_volume):
     root = write_brats(tmp_path, 2, year=2024)
     first = index_brats(root).records[0]
-    mask = nested((16, 16, 16), 2, 1, 3)
+    mask = np.zeros((16, 16, 16), np.uint8)
+    for depth, value in enumerate((2, 1, 3), start=1):  # nested boxes
+        mask[(slice(depth, 16 - depth),) * 3] = value
     mask[0, 0, :4] = 4
-    import nibabel as nib
-
     write_volume(first.mask, mask, nib.load(first.mask).affine)
-    index = index_brats(root)
-    written, reference = round_trip(index, index.region_scheme(), "sigmoid")
-    assert set(np.unique(reference)) == {0, 1, 2, 3, 4}
-    np.testing.assert_array_equal(written, reference)
+    assert_comes_back(index_brats(root), "sigmoid", {0, 1, 2, 3, 4})
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
 def test_decathlon_labels_come_back_as_they_were(tmp_path, write_decathlon, head):
     labels = ("edema", "non-enhancing tumor", "enhancing tumour")
     channels = ("FLAIR", "T1w", "t1gd", "T2w")
-    index = index_decathlon(write_decathlon(tmp_path, channels=channels, labels=labels))
-    scheme = index.region_scheme() if head == "sigmoid" else index.label_scheme()
-    written, reference = round_trip(index, scheme, head)
-    assert set(np.unique(reference)) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(written, reference)
+    root = write_decathlon(tmp_path, channels=channels, labels=labels)
+    assert_comes_back(index_decathlon(root), head, {0, 1, 2, 3})
 
 
 def test_nnunet_regions_come_back_as_they_were(tmp_path, write_nnunet):
     labels = {"background": 0, "whole": [1, 2, 5], "inner": [2, 5], "core": 5}
     root = write_nnunet(tmp_path / "Dataset001_X", labels=labels, more={"regions_class_order": [1, 2, 5]})
-    index = index_nnunet(root)
-    written, reference = round_trip(index, index.region_scheme(), "sigmoid")
-    assert set(np.unique(reference)) == {0, 1, 2, 5}
-    np.testing.assert_array_equal(written, reference)
+    assert_comes_back(index_nnunet(root), "sigmoid", {0, 1, 2, 5})
 
 
 def test_a_resampled_case_comes_back_on_its_own_grid(tmp_path, write_decathlon):
     index = index_decathlon(write_decathlon(tmp_path, shape=(12, 20, 18)))
     written, reference = round_trip(index, index.label_scheme(), "softmax", spacing_mm=(1.0, 1.0, 1.0))
     assert written.shape == reference.shape == (12, 20, 18)
-    overlap = (written == reference).mean()
-    assert overlap > 0.97  # linear resampling there and back moves some border voxels
+    assert (written == reference).mean() > 0.97  # linear resampling there and back moves some border voxels
 
 
 # ---- deep supervision -----------------------------------------------------------------------------
 
 
-def test_levels_weigh_half_of_the_finer_one_and_the_coarsest_nothing():
-    losses = iter([1.0, 2.0, 3.0])
-    levels = [torch.zeros(1, 1, n, n, n) for n in (8, 4, 2, 1)]
-    seen = []
+@pytest.mark.parametrize(
+    ("sizes", "losses", "expected"),
+    [
+        ((8, 4, 2, 1), (1.0, 2.0, 3.0), (1 + 2 / 2 + 3 / 4) / 1.75),  # the coarsest counts nothing
+        ((4, 2), (1.0, 4.0), (1 + 4 / 2) / 1.5),  # but two levels both count
+    ],
+)
+def test_levels_weigh_half_of_the_finer_one(sizes, losses, expected):
+    left, seen = iter(losses), []
 
     def loss(logits, mask):
         seen.append(tuple(mask.shape[2:]))
-        return torch.tensor(next(losses))
+        return torch.tensor(next(left))
 
-    found = deep_supervision(loss, levels, torch.zeros(1, 1, 8, 8, 8))
-    assert float(found) == pytest.approx((1 + 2 / 2 + 3 / 4) / 1.75)
-    assert seen == [(8, 8, 8), (4, 4, 4), (2, 2, 2)]
-
-
-def test_two_levels_both_count():
-    losses = iter([1.0, 4.0])
-    levels = [torch.zeros(1, 1, n, n, n) for n in (4, 2)]
-    found = deep_supervision(lambda *_: torch.tensor(next(losses)), levels, torch.zeros(1, 1, 4, 4, 4))
-    assert float(found) == pytest.approx((1 + 4 / 2) / 1.5)
+    levels = [torch.zeros(1, 1, n, n, n) for n in sizes]
+    found = deep_supervision(loss, levels, torch.zeros(1, 1, *[sizes[0]] * 3))
+    assert float(found) == pytest.approx(expected)
+    assert seen == [(n, n, n) for n in sizes[: len(losses)]]
 
 
 def test_every_level_gets_a_gradient_though_the_coarsest_counts_nothing():
@@ -148,34 +134,26 @@ def test_masks_shrink_to_their_nearest_voxel(shape, small):
 
 # ---- networks -------------------------------------------------------------------------------------
 
-UNET = {"n_stages": 3, "features_per_stage": [4, 8, 8], "kernel_sizes": 3, "strides": [1, 2, 2]}
-NORM = {"norm_op": nn.InstanceNorm3d, "norm_op_kwargs": {"affine": True}, "nonlin": nn.LeakyReLU}
-
 
 def networks():
     from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
     from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
 
     three = {"kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]}
-    plain = {"input_channels": 1, "conv_op": nn.Conv3d, "num_classes": 3, "conv_bias": True, **UNET, **NORM}
-    return {
-        "DynUNet": (lambda: DynUNet(3, 1, 3, filters=[4, 8, 8], **three), 1),
-        "DynUNet deep": (
-            lambda: DynUNet(3, 1, 3, filters=[4, 8, 8], deep_supervision=True, deep_supr_num=1, **three), 2
-        ),
-        "SegResNet": (lambda: SegResNet(3, 8, 1, 3, blocks_down=[1, 1], blocks_up=[1]), 1),
-        "SwinUNETR": (lambda: SwinUNETR(1, 3, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], feature_size=12), 1),
-        "PlainConvUNet": (
-            lambda: PlainConvUNet(
-                n_conv_per_stage=[1] * 3, n_conv_per_stage_decoder=[1] * 2, deep_supervision=True, **plain
-            ), 2,
-        ),
-        "ResidualEncoderUNet": (
-            lambda: ResidualEncoderUNet(
-                n_blocks_per_stage=[1] * 3, n_conv_per_stage_decoder=[1] * 2, deep_supervision=True, **plain
-            ), 2,
-        ),
+    dyn, deep = {"filters": [4, 8, 8], **three}, {"deep_supervision": True}
+    plain = {
+        "input_channels": 1, "num_classes": 3, "n_stages": 3, "features_per_stage": [4, 8, 8], "kernel_sizes": 3,
+        "strides": [1, 2, 2], "n_conv_per_stage_decoder": [1] * 2, "conv_op": nn.Conv3d, "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d, "norm_op_kwargs": {"affine": True}, "nonlin": nn.LeakyReLU, **deep,
     }  # fmt: skip
+    return {
+        "DynUNet": (lambda: DynUNet(3, 1, 3, **dyn), 1),
+        "DynUNet deep": (lambda: DynUNet(3, 1, 3, deep_supr_num=1, **dyn, **deep), 2),
+        "SegResNet": (lambda: SegResNet(3, 8, 1, 3, blocks_down=[1, 1], blocks_up=[1]), 1),
+        "SwinUNETR": (lambda: SwinUNETR(1, 3, depths=[1] * 4, num_heads=[1] * 4, feature_size=12), 1),
+        "PlainConvUNet": (lambda: PlainConvUNet(n_conv_per_stage=[1] * 3, **plain), 2),
+        "ResidualEncoderUNet": (lambda: ResidualEncoderUNet(n_blocks_per_stage=[1] * 3, **plain), 2),
+    }
 
 
 @pytest.mark.parametrize("name", list(networks()))
@@ -192,10 +170,9 @@ def test_each_network_trains_a_step_and_infers(name, make_task, make_trainer):
     mask = torch.randint(0, 3, (1, 1, *shape), dtype=torch.uint8)
     task.train()
     outputs = task.network(image)
-    found = outputs.shape[1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 6 else (
-        1 if isinstance(outputs, torch.Tensor) else len(outputs)
-    )  # fmt: skip
-    assert found == levels
+    if isinstance(outputs, torch.Tensor):
+        outputs = outputs.unbind(1) if outputs.ndim == 6 else [outputs]
+    assert len(outputs) == levels
     losses = []
     task.log = lambda *args, **options: None
     optimizer = AdamW(task.parameters(), lr=0.01)
@@ -236,34 +213,25 @@ def test_weights_for_other_classes_are_refused(make_task):
         make_task(classes=["a", "b"]).on_load_checkpoint(checkpoint)
 
 
-def fitted(make_task, make_data, make_trainer, tmp_path, **data_options):
-    folder = tmp_path / "ckpt"
-    saver = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    trainer = make_trainer(callbacks=[saver], enable_checkpointing=True)
-    trainer.fit(make_task(), datamodule=make_data(**data_options))
-    return folder / "last.ckpt"
-
-
 def test_a_checkpoint_knows_its_data(make_task, make_data, make_trainer, tmp_path):
-    path = fitted(make_task, make_data, make_trainer, tmp_path, fold=0)
+    saver = ModelCheckpoint(tmp_path / "ckpt", filename="last", enable_version_counter=False)
+    trainer = make_trainer(callbacks=[saver], enable_checkpointing=True)
+    trainer.fit(make_task(), datamodule=make_data(fold=0))
+    again = {"ckpt_path": tmp_path / "ckpt" / "last.ckpt", "weights_only": True}
     # 56: resumed with other data or classes.
-    with pytest.raises(CheckpointError, match=r"split: .* in the checkpoint"):
-        make_trainer(max_epochs=2).fit(
-            make_task(), datamodule=make_data(fold=1), ckpt_path=path, weights_only=True
-        )
-    with pytest.raises(CheckpointError, match="data: Task4 in the checkpoint, Task6 now"):
-        make_trainer(max_epochs=2).fit(
-            make_task(), datamodule=make_data(6), ckpt_path=path, weights_only=True
-        )
+    for said, other in {
+        r"split: .* in the checkpoint": make_data(fold=1),
+        "data: Task4 in the checkpoint, Task6 now": make_data(6),
+    }.items():
+        with pytest.raises(CheckpointError, match=said):
+            make_trainer(max_epochs=2).fit(make_task(), datamodule=other, **again)
     # The cases to be scored were trained on.
     for verb in ("test", "validate"):
         with pytest.raises(CheckpointError, match=r"was trained on 2 of the 2 cases"):
-            getattr(make_trainer(), verb)(
-                make_task(), datamodule=make_data(fold=1), ckpt_path=path, weights_only=True, verbose=False
-            )
-    make_trainer().test(make_task(), datamodule=make_data(), ckpt_path=path, weights_only=True, verbose=False)
+            getattr(make_trainer(), verb)(make_task(), datamodule=make_data(fold=1), verbose=False, **again)
+    make_trainer().test(make_task(), datamodule=make_data(), verbose=False, **again)
     trainer = make_trainer(max_epochs=2)
-    trainer.fit(make_task(), datamodule=make_data(), ckpt_path=path, weights_only=True)
+    trainer.fit(make_task(), datamodule=make_data(), **again)
     assert trainer.current_epoch == 2
     assert trainer.global_step == 4
 
@@ -310,15 +278,13 @@ def test_accumulated_batches_make_one_step(make_task, make_data, make_trainer):
 
 def test_averaged_weights_are_those_that_are_validated(make_task, make_data, make_trainer):
     torch.manual_seed(0)
-    averaging = EMAWeightAveraging(decay=0.9)
-    trainer = make_trainer(callbacks=[averaging])
+    trainer = make_trainer(callbacks=[EMAWeightAveraging(decay=0.9)])
     task = make_task()
     before = [parameter.detach().clone() for parameter in task.network.parameters()]
     trainer.fit(task, datamodule=make_data())
     # After the fit the task holds the average, which lags behind the start by little.
-    moved = max(
-        float((a - b).detach().abs().max()) for a, b in zip(before, task.network.parameters(), strict=True)
-    )
+    pairs = zip(before, task.network.parameters(), strict=True)
+    moved = max(float((a - b).detach().abs().max()) for a, b in pairs)
     assert 0 < moved < 0.01 * trainer.global_step
 
 
@@ -335,21 +301,18 @@ def test_early_stopping_reads_the_logged_dice(make_task, make_data, make_trainer
 class Oracle(nn.Module):
     """Reads the label off the brightness that the fake cases give it."""
 
-    def __init__(self, thresholds, channels):
+    def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.thresholds, self.channels = thresholds, channels
 
     def forward(self, image):
-        level = image[:, :1]
-        low, high = self.thresholds
-        index = (level > low).long() + (level > high).long()
-        return F.one_hot(index[:, 0], self.channels).movedim(-1, 1).float() * 10
+        index = (image[:, 0] > 150).long() + (image[:, 0] > 250).long()
+        return F.one_hot(index, 3).movedim(-1, 1).float() * 10
 
 
 @pytest.fixture
 def oracle(make_task):
-    return make_task(Oracle((150.0, 250.0), 3))
+    return make_task(Oracle())
 
 
 def untouched(make_data, **options):
@@ -369,18 +332,15 @@ def test_a_perfect_network_scores_one_everywhere(oracle, make_data, make_trainer
             assert float(row[f"hd95_{name}"]) < 1e-6
     summary = json.loads((tmp_path / "run" / "test" / "summary.json").read_text())
     assert summary["title"] == "test: validation cases of fold 0 (the data set has no labelled test split)"
-    assert summary["settings"] == {
-        "empty": "brats", "nsd_tolerance_mm": 1.0, "hd95": "area", "checkpoint": "None",
-    }  # fmt: skip
+    settings = {"empty": "brats", "nsd_tolerance_mm": 1.0, "hd95": "area", "checkpoint": "None"}
+    assert summary["settings"] == settings
 
 
-def test_validate_scores_on_the_files_and_fit_does_not(oracle, make_data, make_trainer, tmp_path):
+def test_validate_scores_on_the_files_and_fit_does_not(oracle, make_task, make_data, make_trainer, tmp_path):
     make_trainer().validate(oracle, datamodule=untouched(make_data), verbose=False)
     assert (tmp_path / "run" / "validate" / "summary.json").is_file()
-    make_trainer(default_root_dir=tmp_path / "fit").fit(oracle.__class__(
-        oracle.network, classes=oracle.classes, inferer=oracle.inferer,
-        loss=_Flat(), optimizer=lambda p: SGD(p, lr=0.0),
-    ), datamodule=untouched(make_data))  # fmt: skip
+    task = make_task(oracle.network, loss=_Flat(), optimizer=lambda p: SGD(p, lr=0.0))
+    make_trainer(default_root_dir=tmp_path / "fit").fit(task, datamodule=untouched(make_data))
     assert not list((tmp_path / "fit").rglob("summary.json"))
 
 
@@ -412,9 +372,7 @@ def test_the_final_inferer_is_kept_for_the_end(make_task, make_data, make_traine
     class Final(Counting):
         calls = 0
 
-    size = (16, 16, 16)
-    task = make_task(inferer=Counting(size), final_inferer=Final(size))
-    data = make_data()
+    task, data = make_task(inferer=Counting((16,) * 3), final_inferer=Final((16,) * 3)), make_data()
     make_trainer().fit(task, datamodule=data)
     assert (Counting.calls, Final.calls) == (2, 0)
     make_trainer().test(task, datamodule=data, verbose=False)

@@ -33,13 +33,13 @@ def never(patch_size: tuple[int, int, int] | None = None) -> Augment3D:
         kind(probability=0.0)
         for kind in (GaussianNoise, GaussianBlur, Brightness, Contrast, LowResolution, Gamma)
     ]
-    return Augment3D(still, intensity, patch_size)
+    return Augment3D(patch_size, spatial=still, intensity=intensity)
 
 
 def always(patch_size: tuple[int, int, int] | None = None, elastic: float = 0.0) -> Augment3D:
     spatial = RandomSpatial(rotation_probability=1, scale_probability=1, elastic_probability=elastic)
     kinds = (GaussianNoise, GaussianBlur, Brightness, Contrast, LowResolution, Gamma)
-    return Augment3D(spatial, [kind(probability=1.0) for kind in kinds], patch_size)
+    return Augment3D(patch_size, spatial=spatial, intensity=[kind(probability=1.0) for kind in kinds])
 
 
 def test_nothing_drawn_is_the_identity() -> None:

@@ -1,0 +1,205 @@
+"""What volumes and images share: a root, a split, what a checkpoint says of them, and loaders."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medimg.datamodules.loader import CurrentCase, WatchedLoader
+from medimg.datamodules.patches import CaseSampler
+from medimg.errors import CheckpointError, ConfigError
+from medimg.preparation.splits import Split
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Where the folds come from.
+
+    Attributes:
+        num_folds: Folds dealt by patient, where neither a file nor the data set names them.
+        file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
+        by: ``case`` deals cases without regard to patients; the run is marked as leaky if that splits one.
+        allow_leaky: Accept a file that puts one patient on both sides; the run is marked as leaky.
+    """
+
+    num_folds: int = 5
+    file: Path | None = None
+    by: Literal["patient", "case"] = "patient"
+    allow_leaky: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What ``setup`` found, as far as weights depend on it.
+
+    Attributes:
+        name: Name of the data set.
+        split: The cases that train and validate.
+        labels: What the network's channels mean, in plain values.
+    """
+
+    name: str
+    split: Split
+    labels: dict[str, list[int]] | list[str]
+
+
+ReadyT = TypeVar("ReadyT", bound=Ready)
+
+
+class CaseDataModule(LightningDataModule, Generic[ReadyT]):
+    """Cases below a root, some of which train and others validate.
+
+    Args:
+        root: Folder of the data set.
+        fold: Fold whose cases validate.
+        split: Where the folds come from.
+        num_workers: Processes that read cases; 0 reads in the training process.
+        predict_root: What ``predict`` takes; by default what ``root`` holds.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        *,
+        fold: int,
+        split: SplitOptions,
+        num_workers: int,
+        predict_root: Path | None,
+    ) -> None:
+        super().__init__()
+        self.root, self.fold, self.split_options = root, fold, split
+        self.num_workers, self.predict_root = num_workers, predict_root
+        self._ready: ReadyT | None = None
+
+    @abstractmethod
+    def _read(self) -> ReadyT:
+        """Read the index and choose the split."""
+
+    def setup(self, stage: str) -> None:
+        """Read the index and choose the split, before any network is built."""
+        if self._fn != TrainerFn.PREDICTING and self._ready is None:
+            self._ready = self._read()
+
+    def teardown(self, stage: str) -> None:
+        """Let go of the index; a later stage reads it anew."""
+        self._ready = None
+
+    def _root(self) -> Path:
+        if self.root is None:
+            raise ConfigError("no data: name the folder of the data set with --data.root FOLDER")
+        return self.root
+
+    @property
+    def _fn(self) -> TrainerFn | None:
+        return self.trainer.state.fn if self.trainer is not None else None
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process, and how many there are."""
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+
+    # ---- what a run is told about its data ----------------------------------------------------
+
+    @property
+    def _set_up(self) -> ReadyT:
+        if self._ready is None:
+            self.setup("fit")
+        assert self._ready is not None
+        return self._ready
+
+    @property
+    def split(self) -> Split:
+        """The cases that train and validate; known after ``setup``."""
+        return self._set_up.split
+
+    def _scored_ids(self) -> tuple[str, ...]:
+        """The cases that the present stage scores."""
+        return self.split.val
+
+    def state_dict(self) -> dict[str, Any]:
+        """Goes into every checkpoint: what its weights were fitted to."""
+        ready = self._set_up
+        return {
+            "data": ready.name,
+            "split": ready.split.digest,
+            "train": list(ready.split.train),
+            "labels": ready.labels,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Compare a checkpoint's data with this run's.
+
+        Raises:
+            CheckpointError: If a resumed run would go on with other data or classes, or if a case that is
+                to be scored was one that the weights were fitted to.
+        """
+        if self._fn == TrainerFn.PREDICTING:
+            return
+        own = self.state_dict()
+        if self._fn == TrainerFn.FITTING:
+            _expect_same(state_dict, own)
+        if own["data"] == state_dict["data"]:
+            self._expect_unseen(state_dict["train"])
+
+    def _expect_unseen(self, trained: Iterable[str]) -> None:
+        scored = set(self._scored_ids())
+        if seen := sorted(set(trained) & scored):
+            raise CheckpointError(
+                f"the checkpoint was trained on {len(seen)} of the {len(scored)} cases to be scored, such "
+                f"as {seen[0]}: use the fold it was trained with (data.init_args.fold, now {self.fold})"
+            )
+
+    # ---- loaders -----------------------------------------------------------------------------
+
+    def _case_sampler(self, num_cases: int) -> CaseSampler:
+        """Every case once, over all processes."""
+        rank, world = self._place()
+        if num_cases < world:
+            raise ConfigError(f"{world} processes for {num_cases} cases: lower trainer.devices")
+        return CaseSampler(num_cases, rank=rank, world=world)
+
+    def _loader(
+        self,
+        dataset: Dataset[dict[str, Any]],
+        sampler: Sampler[Any],
+        current: CurrentCase,
+        *,
+        batch_size: int,
+        collate: Callable[[list[Any]], Any],
+        drop_last: bool = False,
+    ) -> DataLoader[Any]:
+        return WatchedLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            current=current,
+        )
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _expect_same(state: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse to go on with other data than those that a checkpoint was fitted to."""
+    changed = [key for key in ("data", "labels", "split") if own[key] != state[key]]
+    if changed:
+        lines = [f"  {key}: {state[key]} in the checkpoint, {own[key]} now" for key in changed]
+        raise CheckpointError(
+            "the checkpoint was trained on other data, so it cannot be resumed:\n"
+            + "\n".join(lines)
+            + "\nGive the run's own config.yaml, or start a new run without --ckpt_path."
+        )

@@ -1,0 +1,88 @@
+"""What a set of labelled 2D images is to a run, whatever its layout on disk."""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from medimg.datasets.image_cases import IMAGE_SUFFIXES
+from medimg.errors import DataError
+from medimg.records import ImageIndex, Record
+
+# The BUSI ultrasound set lays each outline beside its image: `benign (1)_mask.png`, `benign (1)_mask_1.png`.
+_MASK = re.compile(r".+_mask(_\d+)?", re.IGNORECASE)
+
+
+class ImageSet(ABC):
+    """One layout of labelled 2D images, with the options of that layout alone.
+
+    Attributes:
+        has_laterality: Whether an image's left is the patient's right, as in a film of the chest.
+    """
+
+    has_laterality: ClassVar[bool] = False
+
+    @abstractmethod
+    def index(self, root: Path) -> ImageIndex:
+        """List the cases.
+
+        Args:
+            root: Folder or file of the data set.
+
+        Raises:
+            DataError: If a table or an image is missing, or a case cannot be used.
+        """
+
+    def unlabelled(self, root: Path) -> ImageIndex:
+        """List what ``predict`` takes below another root; by default every image, at any depth.
+
+        Args:
+            root: Folder or file named by ``predict_root``.
+
+        Raises:
+            DataError: If there is no image.
+        """
+        return list_images(root)
+
+    def known_copies(self, index: ImageIndex) -> list[set[str]]:
+        """Case ids that the data set itself names as copies of one picture, to be kept in one fold.
+
+        Args:
+            index: What `index` returned.
+        """
+        return []
+
+
+def list_images(root: Path) -> ImageIndex:
+    """Every image below a folder as a case of its own, without labels, for prediction.
+
+    Args:
+        root: Folder; the path of an image below it is its case id.
+
+    Raises:
+        DataError: If there is no image.
+    """
+    root = Path(root)
+    paths = list(image_files(root))
+    if not paths:
+        raise DataError(f"{root}: no image found at any depth. Check the path.")
+    names = [path.relative_to(root).as_posix() for path in paths]
+    records = [Record(name, name, (path,)) for name, path in sorted(zip(names, paths, strict=True))]
+    return ImageIndex(root.resolve().name, root, "multilabel", (), tuple(records))
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Images at any depth below a folder, sorted; masks, hidden files and links out of it left out.
+
+    Args:
+        folder: Where to look.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        for file in sorted(files):
+            path = Path(place) / file
+            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not _MASK.fullmatch(path.stem)
+            if is_image and not file.startswith((".", "_")):
+                yield path
