@@ -11,7 +11,9 @@ MODULES = sorted(
     path.relative_to(ROOT / "medimg") for path in (ROOT / "medimg").rglob("*.py") if path.name not in EXEMPT
 )
 # Tests of the repository and not of one module.
-OF_THE_WHOLE = {Path("test_layout.py"), Path("test_configs.py"), Path("test_processes.py")}
+OF_THE_WHOLE = {
+    Path(f"test_{what}.py") for what in ("layout", "configs", "documents", "image_sets", "processes")
+}
 TESTS = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py"))
 
 
