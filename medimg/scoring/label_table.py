@@ -18,8 +18,7 @@ from medimg.records import Task
 from medimg.scoring.classification import THRESHOLD
 from medimg.scoring.confusion import known_classes
 from medimg.scoring.label_bootstrap import ClassScores, LabelScores, PatientDraws, resample_scores
-from medimg.scoring.label_summary import LabelSummary
-from medimg.scoring.label_summary import count_labels, label_rows, macro_row, overall_rows
+from medimg.scoring.label_summary import LabelSummary, count_labels, label_rows, macro_row, overall_rows
 from medimg.scoring.ranking import BoolArray, FloatArray
 from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN, Row, deduplicate, read_per_case, write_per_case
 
