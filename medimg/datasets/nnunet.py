@@ -7,12 +7,10 @@ Reference:
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from medimg.datasets.decathlon import case_id_of, channel_names, class_values
 from medimg.datasets.nnunet_labels import LabelPlan, plan_labels
@@ -33,10 +31,10 @@ def index_nnunet(root: Path) -> DatasetIndex:
 
     Version 1 (``TaskXXX_Name`` with ``modality``) is read too. Published splits are those of
     ``splits_final.json`` beside ``dataset.json`` or in the ``nnUNet_preprocessed`` folder next to the raw
-    one; without the file they are nnU-Net's own default, see `default_folds`.
+    one; without the file there are none, and five folds dealt by patient are then nnU-Net's own default.
 
     nnU-Net knows no patients, so each case is its own, unless ``patients.json`` beside ``dataset.json`` says
-    ``{case id: patient id}``. The default folds would tear patients apart, so with it there are none.
+    ``{case id: patient id}``.
 
     Args:
         root: Folder that holds ``dataset.json``.
@@ -66,7 +64,7 @@ def index_nnunet(root: Path) -> DatasetIndex:
     masked = [record for record in records if record.mask is not None]
     labelled = tuple(record for record in masked if record.case_id in known)
     test = tuple(record for record in masked if record.case_id not in known)
-    folds = _folds(root, [record.case_id for record in labelled], patients.is_file(), problems)
+    folds = _folds(root, [record.case_id for record in labelled], problems)
     problems.raise_if_any()
     if not labelled and not unlabelled:
         raise DataError(f"{root}: no image <case>_0000{ending} in imagesTr or imagesTs. Check the folder.")
@@ -86,43 +84,6 @@ def index_nnunet(root: Path) -> DatasetIndex:
         ignore_label=plan.ignore,
         folds=folds,
     )
-
-
-def default_folds(case_ids: Sequence[str], *, folds: int = 5, seed: int = 12345) -> Folds:
-    """Return the split that nnU-Net makes when none is given, so that results compare case by case.
-
-    It is scikit-learn's ``KFold(5, shuffle=True, random_state=12345)`` on the sorted ids.
-
-    Args:
-        case_ids: Ids of the labelled cases, at least ``folds`` of them.
-        folds: Number of folds.
-        seed: Seed of the shuffle.
-
-    Returns:
-        Training and validation ids of each fold, sorted.
-
-    Raises:
-        ValueError: If there are fewer cases than folds.
-
-    Example:
-        >>> [validation for _, validation in default_folds(["a", "b", "c", "d", "e"])]
-        [('a',), ('e',), ('d',), ('b',), ('c',)]
-    """
-    ids = sorted(case_ids)
-    if len(ids) < folds:
-        raise ValueError(f"expected at least {folds} cases for {folds} folds, found {len(ids)}")
-    # Only the legacy generator gives the shuffle that nnU-Net's results were made with.
-    order = np.random.RandomState(seed).permutation(len(ids))
-    made = []
-    for part in np.array_split(order, folds):  # the first parts take the remainder, as in KFold
-        held_out = {int(index) for index in part}
-        made.append(
-            (
-                tuple(name for index, name in enumerate(ids) if index not in held_out),
-                tuple(name for index, name in enumerate(ids) if index in held_out),
-            )
-        )
-    return tuple(made)
 
 
 def _labels(path: Path, content: Mapping[str, Any]) -> LabelPlan:
@@ -239,13 +200,13 @@ def _with_patients(path: Path, records: tuple[Record, ...], problems: Problems) 
     )
 
 
-def _folds(root: Path, case_ids: list[str], patients_known: bool, problems: Problems) -> Folds:
+def _folds(root: Path, case_ids: list[str], problems: Problems) -> Folds:
     raw = root.resolve()
     places = [root / "splits_final.json"]
     places += [up / "nnUNet_preprocessed" / raw.name / "splits_final.json" for up in list(raw.parents)[:2]]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        return default_folds(case_ids) if len(case_ids) >= 5 and not patients_known else ()
+        return ()
     content = read_json(path)
     if not isinstance(content, list) or not all(
         isinstance(fold, dict) and {"train", "val"} <= set(fold) for fold in content

@@ -1,12 +1,12 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from medimg.datasets.nnunet import default_folds, index_nnunet
+from medimg.datasets.nnunet import index_nnunet
 from medimg.errors import DataError
+from medimg.preparation.splits import choose_split
 
 
 def test_index(tmp_path, write_nnunet):
@@ -39,22 +39,14 @@ def test_regions_and_ignore(tmp_path, write_nnunet):
     assert index.ignore_label == 4
 
 
-@pytest.mark.parametrize("cases", [5, 6, 12, 97, 200])
-def test_default_split_is_that_of_scikit_learn(cases):
-    ids = [f"case_{number:03d}" for number in range(cases)]
-    shuffled = list(np.random.default_rng(0).permutation(ids))
-    splitter = KFold(5, shuffle=True, random_state=12345)
-    expected = tuple(
-        (tuple(ids[i] for i in train), tuple(ids[i] for i in val)) for train, val in splitter.split(ids)
-    )
-    assert default_folds(shuffled) == expected
-
-
 def test_default_split_is_used_without_a_file(tmp_path, write_nnunet):
-    index = index_nnunet(write_nnunet(tmp_path, 5, shape=(6, 6, 6)))
-    assert index.folds == default_folds([record.case_id for record in index.records])
-    with pytest.raises(ValueError, match="at least 5"):
-        default_folds(["a"])
+    index = index_nnunet(write_nnunet(tmp_path, 7, shape=(6, 6, 6)))
+    ids = [record.case_id for record in index.records]
+    for fold, (train, val) in enumerate(KFold(5, shuffle=True, random_state=12345).split(ids)):
+        split = choose_split(index, fold=fold, num_folds=5)
+        assert split.train == tuple(ids[i] for i in train)
+        assert split.val == tuple(ids[i] for i in val)
+    assert len(choose_split(index, fold=2, num_folds=3).val) == 2  # and other numbers of folds are dealt
 
 
 @pytest.mark.parametrize(
@@ -186,9 +178,8 @@ def test_labelled_test_cases_are_apart_and_hidden_ones_stay_unlabelled(tmp_path,
     assert index.test[0].mask == root / f"labelsTs/{first}.nii.gz"
     assert [record.case_id for record in index.unlabelled] == [second]
     assert len(index.records) == 5
-    assert {case for train, val in index.folds for case in (*train, *val)} == {
-        record.case_id for record in index.records
-    }
+    split = choose_split(index, fold=0, num_folds=5)
+    assert sorted((*split.train, *split.val)) == [record.case_id for record in index.records]
     assert len(index.all_records) == 7
     shutil.copy(root / "labelsTr/case_000.nii.gz", root / "labelsTs/stray.nii.gz")
     with pytest.raises(DataError, match=r"labelsTs/stray\.nii\.gz is a mask without images"):

@@ -23,7 +23,7 @@ def write_folds(path, *folds):
     return path
 
 
-@pytest.mark.parametrize("cases", [5, 23, 200])
+@pytest.mark.parametrize("cases", [5, 6, 12, 23, 97, 200])
 def test_one_case_a_patient_gives_nnunets_folds(cases):
     own = records([f"p{n:03d}" for n in range(cases)])
     ids = [record.case_id for record in own]
