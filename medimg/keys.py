@@ -4,6 +4,8 @@ B batch, C channel, K class or region, D H W depth, height and width, N cases, F
 A volume is (D, H, W) with D the last axis of its file.
 """
 
+IGNORE_INDEX = 255  # of a voxel whose class is not known, in masks of class indices and of regions
+
 IMAGE = "image"  # (B, C, D, H, W) float
 MASK = "mask"  # (B, 1, D, H, W) label values or (B, K, D, H, W) regions
 LABEL = "label"  # (B,) or (B, K)

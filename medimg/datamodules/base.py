@@ -17,13 +17,13 @@ from medimg.datamodules.cases import CaseDataModule, Ready, SplitOptions, usable
 from medimg.datamodules.loader import CurrentCase
 from medimg.datamodules.patches import (
     PatchDataset,
-    PatchSampler,
     RawCaseDataset,
     StoredCaseDataset,
     collate,
     region_table,
     to_regions,
 )
+from medimg.datamodules.samplers import PatchSampler
 from medimg.datasets.plain import index_plain
 from medimg.errors import ConfigError, DataError
 from medimg.io.store import PatchStore

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medimg.datamodules.loader import CurrentCase, WatchedLoader
-from medimg.datamodules.patches import CaseSampler
+from medimg.datamodules.samplers import CaseSampler
 from medimg.errors import CheckpointError, ConfigError
 from medimg.preparation.splits import Split
 

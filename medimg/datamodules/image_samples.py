@@ -1,16 +1,16 @@
 """Samples of labelled images: which are drawn, how they are changed, and how a batch is put together."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from medimg import keys
-from medimg.datamodules.patches import SampleKey
+from medimg.datamodules.samplers import SampleKey
 from medimg.errors import ConfigError, DataError
 from medimg.models.pooling import SIZES
 from medimg.preparation.image_pixels import ImageOptions
@@ -106,57 +106,6 @@ def draw_weights(labels: Floats, balance: float) -> NDArray[np.float64]:
     weights = need**balance
     result: NDArray[np.float64] = weights / weights.sum()
     return result
-
-
-class ImageSampler(Sampler[SampleKey]):
-    """Draws cases and seeds from (seed, epoch) alone, so that a run is the same on any number of workers.
-
-    Each process of a distributed run takes every ``world``-th sample of one sequence, in which classes are as
-    balanced as asked for, whatever the number of processes.
-
-    Args:
-        weights: Probability of each case to be drawn (N,); ``None`` deals all cases once in an epoch.
-        num_cases: Number of cases N, which is also the number of samples in an epoch over all processes.
-        seed: Seed of the run.
-        rank: This process.
-        world: Number of processes.
-    """
-
-    def __init__(
-        self, num_cases: int, *, weights: NDArray[np.float64] | None, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self.num_cases, self.weights, self.seed = num_cases, weights, seed
-        self.rank, self.world, self.epoch = rank, world, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch, after a resume too."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_cases // self.world
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        if self.weights is None:
-            cases = rng.permutation(self.num_cases)
-        else:
-            cases = rng.permutation(_systematic(self.weights, rng))
-        seeds = rng.integers(2**62, size=self.num_cases)
-        for i in range(self.rank, len(self) * self.world, self.world):
-            yield SampleKey(int(cases[i]), int(seeds[i]))
-
-
-def _systematic(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """As many draws as cases; each case as often as its weight says, give or take one.
-
-    Plain drawing with replacement would leave out a third of even an evenly weighted class.
-    """
-    n = len(weights)
-    order = rng.permutation(n)
-    places = (np.arange(n) + rng.random()) / n
-    drawn = np.searchsorted(np.cumsum(weights[order]), places).clip(max=n - 1)
-    picked: NDArray[np.int64] = order[drawn]
-    return picked
 
 
 class ImageDataset(Dataset[dict[str, Any]]):

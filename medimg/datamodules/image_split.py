@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from medimg.errors import DataError
 from medimg.preparation.image_splits import image_folds, official_splits, official_test
@@ -16,6 +17,7 @@ def choose_image_split(
     fold: int,
     num_folds: int,
     split_file: Path | None = None,
+    by: Literal["patient", "case"] = "patient",
     allow_leaky: bool = False,
     copies: Callable[[], Sequence[Collection[str]]] = tuple,
 ) -> Split:
@@ -26,6 +28,7 @@ def choose_image_split(
         fold: Fold whose cases validate, from 0.
         num_folds: Folds to deal where neither a file nor the data set names them.
         split_file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
+        by: ``case`` deals cases whatever their patient, group and published folds; the run is marked if that leaks.
         allow_leaky: Accept a split that puts one patient on both sides; the run is marked.
         copies: Finds sets of cases that are one picture; called only where folds are dealt.
 
@@ -35,13 +38,16 @@ def choose_image_split(
     """
     if split_file is not None:
         splits = read_split_file(split_file)
+    elif by == "case":
+        lone = (replace(record, patient_id=record.case_id, group=None) for record in index.records)
+        splits = image_folds(replace(index, records=tuple(lone)), num_folds, official=False)
     elif allow_leaky and official_splits(index):
         splits = official_splits(index)
     else:
         splits = image_folds(index, num_folds, keep_together=[] if official_splits(index) else copies())
     if not 0 <= fold < len(splits):
         raise DataError(f"fold {fold} does not exist: expected 0 to {len(splits) - 1}")
-    return _checked(splits[fold], index, allow_leaky)
+    return _checked(splits[fold], index, allow_leaky or by == "case")
 
 
 def _checked(split: Split, index: ImageIndex, allow_leaky: bool) -> Split:

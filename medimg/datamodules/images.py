@@ -21,13 +21,13 @@ from medimg.datamodules.image_samples import (
     Floats,
     ImageCase,
     ImageDataset,
-    ImageSampler,
     collate_images,
     draw_weights,
     image_cases,
 )
 from medimg.datamodules.image_split import choose_image_split
 from medimg.datamodules.loader import CurrentCase
+from medimg.datamodules.samplers import ImageSampler
 from medimg.datasets.image_set import ImageSet
 from medimg.errors import DataError
 from medimg.preparation.image_pixels import ImageOptions, read_pixels
@@ -122,6 +122,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
             fold=self.fold,
             num_folds=options.num_folds,
             split_file=options.file,
+            by=options.by,
             allow_leaky=options.allow_leaky,
             # Copies are looked for only where folds are dealt: an official split stays what it is.
             copies=lambda: [*self.dataset.known_copies(index), *_copies(index, cache)],
@@ -197,9 +198,9 @@ class ImageDataModule(CaseDataModule[_Ready]):
         return image_cases(records, self._set_up.index.classes, grouped=self.batch.grouped)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Every training case once an epoch, or as often as its class asks for."""
+        """Every training case with a known label once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = [case for case in self._cases(ready.split.train) if case.label is not None]
+        cases = [case for case in self._cases(ready.split.train) if _has_label(case)]
         if not cases:
             raise DataError(f"{ready.index.root}: none of the training cases has a label")
         current = CurrentCase(self.num_workers)
@@ -285,6 +286,11 @@ def _read_record(records: dict[str, Record], options: ImageOptions, case_id: str
 def _copies(index: ImageIndex, cache: ImageCache) -> list[set[str]]:
     """Cases that are one picture, by their pixels where they are kept, else by their files."""
     return cache.identical() if cache.used else identical_files(index.records)
+
+
+def _has_label(case: ImageCase) -> bool:
+    """Whether a case teaches anything: one whose labels are all unknown would only take another's place."""
+    return case.label is not None and not bool(np.isnan(case.label).all())
 
 
 def _labels(cases: list[ImageCase]) -> Floats:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
+from medimg.datamodules.samplers import EpochSampler
 from medimg.errors import MedimgError, ResourceError
 
 _ID_BYTES = 256
@@ -42,7 +43,7 @@ class CurrentCase:
 
 
 class WatchedLoader(DataLoader[Any]):
-    """A DataLoader whose error names the cases that its workers were reading.
+    """A DataLoader whose error names the cases that its workers were reading, and which goes on where a run stopped.
 
     Args:
         dataset: See ``DataLoader``.
@@ -53,6 +54,25 @@ class WatchedLoader(DataLoader[Any]):
     def __init__(self, dataset: Any, *, current: CurrentCase, **options: Any) -> None:
         super().__init__(dataset, **options)
         self._current = current
+        self._handed = 0
+        self._resumed: dict[str, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the epoch is; Lightning keeps it in the checkpoint."""
+        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._handed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on behind the batches that a stopped run was given of this epoch."""
+        self._resumed = state_dict
+
+    def _skip_seen(self) -> int:
+        """Leave out what a resumed run has seen; a run that ended with its epoch begins the next one whole."""
+        resumed, self._resumed = self._resumed, None
+        sampler = self.sampler
+        if resumed is None or not isinstance(sampler, EpochSampler) or resumed["epoch"] != sampler.epoch:
+            return 0
+        sampler.skip = resumed["batches"] * (self.batch_size or 1)
+        return resumed["batches"]
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Batches; a worker that was killed ends the run with the cases it may have died on.
@@ -61,6 +81,7 @@ class WatchedLoader(DataLoader[Any]):
             ResourceError: If a worker was killed from outside, by lack of memory most often.
             MedimgError: As the data set raised it, whichever process it ran in.
         """
+        self._handed = self._skip_seen()
         batches = super().__iter__()
         if self.num_workers:
             _boards.add(self._current)
@@ -71,6 +92,7 @@ class WatchedLoader(DataLoader[Any]):
                     batch = self._next(batches)
                 except StopIteration:
                     return
+                self._handed += 1
                 yield batch
         finally:
             _boards.discard(self._current)

@@ -1,86 +1,25 @@
 """Samples for training and whole cases for scoring, read from the patch store or from files."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from medimg import keys
+from medimg.datamodules.samplers import SampleKey
 from medimg.io.nifti import read_mask
 from medimg.io.store import PatchStore
+from medimg.keys import IGNORE_INDEX
 from medimg.preparation.geometry import Geometry
-from medimg.preparation.prepare import IGNORE_INDEX, Preparation, prepare_case
+from medimg.preparation.prepare import Preparation, prepare_case
 from medimg.records import DatasetIndex, LabelScheme, Record
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleKey:
-    """One sample asked of :class:`PatchDataset`: which case, and the seed of its random choices."""
-
-    case: int
-    seed: int
-
-
-class PatchSampler(Sampler[SampleKey]):
-    """Draws cases and seeds from (seed, epoch) alone, so that a run is the same on any number of workers.
-
-    Each process of a distributed run takes every ``world``-th sample of the same sequence. Cases
-    are dealt in shuffled rounds: none is drawn again before all were drawn.
-
-    Args:
-        num_cases: Cases to draw from.
-        num_samples: Samples in an epoch, over all processes.
-        seed: Seed of the run.
-        rank: This process.
-        world: Number of processes.
-    """
-
-    def __init__(self, num_cases: int, num_samples: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
-        self.num_cases, self.num_samples, self.seed = num_cases, num_samples, seed
-        self.rank, self.world = rank, world
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch, after a resume too."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_samples // self.world
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        rounds = -(-self.num_samples // self.num_cases)
-        cases = np.concatenate([rng.permutation(self.num_cases) for _ in range(rounds)])
-        seeds = rng.integers(2**62, size=self.num_samples)
-        for i in range(self.rank, len(self) * self.world, self.world):
-            yield SampleKey(int(cases[i]), int(seeds[i]))
-
-
-class CaseSampler(Sampler[int]):
-    """Every case exactly once over all processes: no padding to equal counts.
-
-    Args:
-        num_cases: Cases in all.
-        rank: This process, which takes every ``world``-th case from its own rank on.
-        world: Number of processes.
-    """
-
-    def __init__(self, num_cases: int, *, rank: int = 0, world: int = 1) -> None:
-        self.own = range(rank, num_cases, world)
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.own)
 
 
 class PatchDataset(Dataset[dict[str, Any]]):

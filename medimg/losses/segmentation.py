@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORE_INDEX = 255
+from medimg.keys import IGNORE_INDEX
 
 
 def soft_dice_loss(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-_IGNORE_INDEX = 255
+from medimg.keys import IGNORE_INDEX
 
 
 class CaseDice(Metric):
@@ -38,7 +38,7 @@ class CaseDice(Metric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add cases: predictions and target (B, K, D, H, W) of 0 and 1, 255 in the target is ignored."""
-        counts = target != _IGNORE_INDEX
+        counts = target != IGNORE_INDEX
         inside = (target == 1) & counts
         preds = preds.bool() & counts
         axes = list(range(2, preds.ndim))

@@ -223,13 +223,14 @@ def _check(index: ImageIndex, split: Split, keep_together: Sequence[Collection[s
     if both:
         raise DataError(
             f"the published split of {index.name} puts {len(both)} patients on both sides, such as {min(both)!r}: "
-            "scores would be too good. Set official to false to deal folds by patient."
+            "scores would be too good. Give folds of your own as data.init_args.split.file, or set "
+            "data.init_args.split.allow_leaky to true to have the run marked."
         )
     for cases in keep_together:
         if train.intersection(cases) and val.intersection(cases):
             raise DataError(
                 f"the published split of {index.name} puts copies on both sides: {', '.join(sorted(cases))}. "
-                "Leave one out, or set official to false to deal folds that keep them together."
+                "Leave one out, or give folds of your own as data.init_args.split.file."
             )
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from medimg.errors import ConfigError, DataError
 from medimg.io.nifti import Form
 from medimg.io.store import PatchStore, source_hash, stamp
+from medimg.keys import IGNORE_INDEX
 from medimg.parallel import map_cases, raise_failures
 from medimg.preparation.geometry import Geometry, nonzero_box, orientation_change, reorient
 from medimg.preparation.normalize import Normalization, normalize
 from medimg.preparation.resample import axis_orders, resample_labels, resample_volume
-from medimg.preparation.source import IGNORE_INDEX as IGNORE_INDEX
 from medimg.preparation.source import case_files, read_case
 from medimg.records import DatasetIndex, Record
 

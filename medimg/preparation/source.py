@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from medimg.errors import DataError
 from medimg.io.nifti import Form, Grid, read_grid, read_image, read_mask
+from medimg.keys import IGNORE_INDEX
 from medimg.preparation.audit import compare_grids, unknown_labels
 from medimg.records import DatasetIndex, Record
 
 # Class index of voxels that take no part in training.
-IGNORE_INDEX = 255
 
 
 @dataclass(frozen=True, slots=True)

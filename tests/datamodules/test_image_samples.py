@@ -1,19 +1,16 @@
 """Draws that are fair, the same on any number of processes and workers, and groups that stay whole."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from medimg.datamodules.image_samples import (
     ImageDataset,
-    ImageSampler,
     collate_images,
     draw_weights,
     image_cases,
 )
-from medimg.datamodules.patches import SampleKey
+from medimg.datamodules.samplers import ImageSampler, SampleKey
 from medimg.errors import ConfigError, DataError
 from medimg.preparation.image_pixels import ImageOptions
 from medimg.records import Record
@@ -29,25 +26,6 @@ def draws(sampler, epochs=1):
         sampler.set_epoch(epoch)
         found += list(sampler)
     return found
-
-
-def test_without_balance_every_case_once_in_an_epoch():
-    sampler = ImageSampler(50, weights=None, seed=3)
-    assert sorted(key.case for key in sampler) == list(range(50))
-    first, second = ([key.case for key in draws(sampler, 1)], [key.case for key in draws(sampler, 2)[50:]])
-    assert first != second
-    assert len({key.seed for key in draws(sampler, 4)}) == 200
-
-
-@pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("balanced", [False, True])
-def test_processes_share_one_sequence(world, balanced):
-    weights = draw_weights(np.float32([[1]] * 10 + [[0]] * 50), 1.0) if balanced else None
-    whole = draws(ImageSampler(60, weights=weights, seed=3))
-    parts = [
-        draws(ImageSampler(60, weights=weights, seed=3, rank=rank, world=world)) for rank in range(world)
-    ]
-    assert list(itertools.chain.from_iterable(zip(*parts, strict=True))) == whole
 
 
 def test_a_rare_class_is_drawn_as_often_as_a_frequent_one():

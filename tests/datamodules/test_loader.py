@@ -5,9 +5,13 @@ import time
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
 from torch.utils.data import Dataset
 
+from medimg.callbacks.graceful_stop import GracefulStop
 from medimg.datamodules.loader import CurrentCase, WatchedLoader
+from medimg.datamodules.samplers import PatchSampler
 from medimg.errors import DataError, ResourceError
 
 
@@ -113,3 +117,59 @@ def test_the_board_cuts_long_names_and_forgets_old_ones():
     assert current.read()[0].startswith("é" * 100)
     current.note("b")
     assert current.read() == ["b"]
+
+
+# ---- going on where a run was stopped -----------------------------------------------------------
+
+
+class Keys(Dataset):
+    """Gives back what the sampler asks for."""
+
+    def __getitem__(self, key):
+        return torch.tensor([key.case, key.seed])
+
+
+class Reader(LightningModule):
+    """Notes every sample; sends itself a signal after some batch."""
+
+    def __init__(self, sampler, num_workers, stop_after=None):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.sampler, self.num_workers, self.stop_after = sampler, num_workers, stop_after
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen += [tuple(row) for row in batch.tolist()]
+        if (self.current_epoch, batch_idx) == self.stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.layer(torch.ones(1, 1)).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self):
+        options = {"num_workers": self.num_workers, "batch_size": 3}
+        return WatchedLoader(Keys(), current=CurrentCase(self.num_workers), sampler=self.sampler, **options)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("stop_after", [(0, 0), (1, 1), (1, 3), (2, 2)])
+def test_a_resumed_run_sees_every_sample_once(tmp_path, stop_after, num_workers, recwarn):
+    def fit(stop_after=None, checkpoint=None):
+        model = Reader(PatchSampler(5, 12, seed=1), num_workers, stop_after)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = Trainer(
+            accelerator="cpu", max_epochs=3, callbacks=[GracefulStop()], default_root_dir=tmp_path, **quiet
+        )
+        try:
+            trainer.fit(model, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            assert stop_after is not None
+        return model.seen
+
+    whole = fit()
+    assert len(whole) == 36
+    before = fit(stop_after)
+    after = fit(checkpoint=next(tmp_path.rglob("last.ckpt")))
+    assert before + after == whole
+    assert not [warning for warning in recwarn if "not resumable" in str(warning.message)]

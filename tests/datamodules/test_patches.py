@@ -6,17 +6,15 @@ import torch
 
 from medimg import keys
 from medimg.datamodules.patches import (
-    CaseSampler,
     PatchDataset,
-    PatchSampler,
     RawCaseDataset,
-    SampleKey,
     StoredCaseDataset,
     collate,
     cut,
     region_table,
     to_regions,
 )
+from medimg.datamodules.samplers import SampleKey
 from medimg.datasets.brats import index_brats
 from medimg.datasets.decathlon import index_decathlon
 from medimg.datasets.nnunet import index_nnunet
@@ -24,41 +22,6 @@ from medimg.io.nifti import read_mask
 from medimg.io.store import PatchStore
 from medimg.preparation.prepare import Preparation, prepare_dataset
 from medimg.records import LabelScheme
-
-# ---- samplers ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_sequence_of_one(world):
-    whole = list(PatchSampler(5, 12, seed=3))
-    parts = [list(PatchSampler(5, 12, seed=3, rank=rank, world=world)) for rank in range(world)]
-    assert [parts[n % world][n // world] for n in range(12)] == whole
-    assert [len(PatchSampler(5, 12, seed=3, rank=rank, world=world)) for rank in range(world)] == [
-        12 // world
-    ] * world
-
-
-def test_seed_and_epoch_decide_the_sequence():
-    sampler = PatchSampler(5, 20, seed=1)
-    first = list(sampler)
-    assert list(sampler) == first == list(PatchSampler(5, 20, seed=1))
-    sampler.set_epoch(1)
-    assert list(sampler) != first
-    assert list(PatchSampler(5, 20, seed=2)) != first
-    assert len({key.seed for key in first}) == 20
-
-
-def test_no_case_comes_again_before_all_have_come():
-    drawn = [key.case for key in PatchSampler(5, 15, seed=0)]
-    assert all(sorted(drawn[start : start + 5]) == list(range(5)) for start in (0, 5, 10))
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_every_case_is_scored_exactly_once(world):
-    parts = [CaseSampler(7, rank=rank, world=world) for rank in range(world)]
-    assert sorted(case for part in parts for case in part) == list(range(7))
-    assert [len(part) for part in parts] == [len(list(part)) for part in parts]
-
 
 # ---- training patches -------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medimg.datasets.folder import index_folder
+from medimg.datasets.folder import ImageFolder
 from medimg.errors import DataError
 from medimg.preparation.image_splits import (
     deal,
@@ -183,7 +183,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.real
 def test_the_picture_that_busi_holds_twice_stays_in_one_fold():
-    index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
+    index = ImageFolder().index(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
     twins = identical_files(index.records)
     assert twins == [{"benign/benign (433).png", "malignant/malignant (145).png"}]
     splits = image_folds(index, 5, keep_together=twins)

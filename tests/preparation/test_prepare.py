@@ -14,8 +14,8 @@ from writers.nifti import OBLIQUE
 from medimg.datasets import index_dataset
 from medimg.errors import ConfigError, DataError
 from medimg.io.store import PatchStore
+from medimg.keys import IGNORE_INDEX
 from medimg.preparation.prepare import (
-    IGNORE_INDEX,
     Preparation,
     check_patch_size,
     prepare_case,

@@ -4,7 +4,8 @@ from writers.nifti import OBLIQUE
 
 from medimg.datasets import index_dataset
 from medimg.errors import DataError
-from medimg.preparation.source import IGNORE_INDEX, read_case
+from medimg.keys import IGNORE_INDEX
+from medimg.preparation.source import read_case
 
 SHAPE = (6, 8, 10)
 
