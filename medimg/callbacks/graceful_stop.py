@@ -24,8 +24,8 @@ class GracefulStop(Callback):
     """Finish the step, save ``last.ckpt`` and end the fit when SIGTERM or SIGUSR1 arrives.
 
     The checkpoint goes to the folder of the run's ``ModelCheckpoint``. The process then ends with
-    status 128 + signal and a line that says how to go on. A signal that comes during a validation is
-    obeyed after the next training step: of one process the validation is cut short.
+    status 128 + signal and a line that says how to go on. A signal that comes in an epoch's last step or in
+    its validation is obeyed when the validation is over.
 
     With several processes one signal to any of them is enough. All agree on the step by a sum of one
     number per step over a CPU (gloo) group of their own: it is sent at the end of a step and read at
@@ -82,31 +82,20 @@ class GracefulStop(Callback):
         """
         agreed = self._agreed(trainer)
         # Between two accumulated batches a stop would lose gradients: wait for the step.
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-        if agreed and stepped:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if agreed and stepped and not trainer.is_last_batch:
             self._stop(trainer, agreed)
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Cut a validation short; not with several processes, which may stand at different batches.
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop here if a signal came in the last step or in the validation after it.
+
+        Not sooner: the resumed run would begin the next epoch, and this one would never have been validated.
 
         Raises:
-            SystemExit: If a signal came, after the checkpoint is saved.
+            SystemExit: If it did, after the checkpoint is saved.
         """
-        if (
-            self._received
-            and trainer.world_size == 1
-            and trainer.state.fn == "fit"
-            and not trainer.sanity_checking
-        ):
-            self._stop(trainer, self._received)
+        if agreed := self._agreed(trainer):
+            self._stop(trainer, agreed)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the signals back, and explain an error that the signal caused elsewhere."""

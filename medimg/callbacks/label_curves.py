@@ -50,7 +50,7 @@ class LabelCurves(Callback):
     def _due(self, trainer: Trainer) -> bool:
         if trainer.sanity_checking:
             return False
-        last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        last = 0 < (trainer.max_epochs or 0) <= trainer.current_epoch + 1
         return trainer.state.fn != "fit" or last or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _collect(self, trainer: Trainer, task: Any, outputs: Any, batch: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import distributed
 
@@ -20,12 +20,16 @@ from medimg.tasks import ClassificationTask, SegmentationTask
 
 logger = logging.getLogger(__name__)
 
+_Task = SegmentationTask | ClassificationTask
+
 
 class PredictionWriter(Callback):
     """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
 
-    The files go into ``<run>/predict/`` or ``<run>/test/masks/``. Beside them ``predictions.json`` names the classes,
-    the label values they are written with, the checkpoint, the split (test only) and each case's grid.
+    The files go into ``<run>/predict/`` or ``<run>/test/masks/``. Of a classification, which writes its rows itself,
+    this only chooses the folder: ``<run>/predict/`` or ``<run>/test/``. Beside the predictions ``predictions.json``
+    names the classes, the checkpoint and the split (test only), and for masks the label values they are written
+    with and each case's grid.
 
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
@@ -38,64 +42,58 @@ class PredictionWriter(Callback):
         self._labels: dict[str, int] = {}
         self._grids: dict[str, Any] = {}
 
-    def on_test_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_test_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder."""
-        self._choose(trainer, "test/masks")
+        self._choose(
+            trainer, pl_module, "test" if isinstance(pl_module, ClassificationTask) else "test/masks"
+        )
 
-    def on_predict_start(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_predict_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder."""
-        self._choose(trainer, "predict")
+        self._choose(trainer, pl_module, "predict")
 
-    def _choose(self, trainer: Trainer, default: str) -> None:
+    def _choose(self, trainer: Trainer, pl_module: _Task, default: str) -> None:
         # Here and not batch by batch: asking for log_dir makes all processes talk, and one may have a batch more.
         self._place = self.folder or Path(trainer.log_dir or ".") / default
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell a classification where its table goes."""
         if isinstance(pl_module, ClassificationTask):
-            pl_module.predictions_folder = self.folder
+            pl_module.predictions_folder = self._place
 
     def on_test_batch_end(
         self,
         trainer: Trainer,
-        pl_module: SegmentationTask,  # type: ignore[override]
+        pl_module: _Task,  # type: ignore[override]
         outputs: Any,
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Write the cases of a scored batch."""
-        self._write(self._place, pl_module, outputs, batch)
+        self._write(pl_module, outputs, batch)
 
     def on_predict_batch_end(
         self,
         trainer: Trainer,
-        pl_module: SegmentationTask,  # type: ignore[override]
+        pl_module: _Task,  # type: ignore[override]
         outputs: Any,
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Write the cases of a predicted batch."""
-        self._write(self._place, pl_module, outputs, batch)
+        self._write(pl_module, outputs, batch)
 
-    def on_test_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_test_end(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Say how the files came about."""
-        self._describe(trainer, pl_module, self._place)
+        self._describe(trainer, pl_module)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: SegmentationTask) -> None:  # type: ignore[override]
+    def on_predict_end(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Say how the files came about."""
-        self._describe(trainer, pl_module, self._place)
+        self._describe(trainer, pl_module)
 
-    def _write(
-        self,
-        folder: Path,
-        pl_module: SegmentationTask | ClassificationTask,
-        outputs: Any,
-        batch: dict[str, Any],
-    ) -> None:
+    def _write(self, pl_module: _Task, outputs: Any, batch: dict[str, Any]) -> None:
         if isinstance(pl_module, ClassificationTask):
             return  # its predictions are the rows of its table
+        folder = self._place
         folder.mkdir(parents=True, exist_ok=True)
         for number, case_id in enumerate(batch[keys.CASE_ID]):
             name = safe_name(case_id)
@@ -113,28 +111,28 @@ class PredictionWriter(Callback):
                 with atomic_write(folder / f"{name}.npz", durable=False) as temporary:
                     np.savez_compressed(temporary, probs=probs)
 
-    def _describe(
-        self, trainer: Trainer, pl_module: SegmentationTask | ClassificationTask, folder: Path
-    ) -> None:
+    def _describe(self, trainer: Trainer, pl_module: _Task) -> None:
+        scored = trainer.state.fn == TrainerFn.TESTING
+        split = getattr(trainer.datamodule, "split", None) if scored else None  # type: ignore[attr-defined]
+        facts: dict[str, Any] = {
+            "classes": list(pl_module.classes),
+            "checkpoint": str(trainer.ckpt_path),
+            "split": getattr(split, "digest", None),
+        }
         if isinstance(pl_module, ClassificationTask):
-            return
+            facts["task"] = pl_module.task
+        else:
+            grids = self._all_grids()
+            facts |= {"head": pl_module.head, "labels": self._labels, "cases": dict(sorted(grids.items()))}
+            logger.info("%d masks in %s", len(grids), from_here(self._place))
+        if trainer.is_global_zero and self._place.is_dir():
+            with atomic_write(self._place / "predictions.json") as temporary:
+                temporary.write_text(json.dumps(facts, indent=2))
+
+    def _all_grids(self) -> dict[str, Any]:
+        """The grid of each case, of all processes."""
         parts = [self._grids]
         if distributed.is_available() and distributed.is_initialized():
             parts = [{} for _ in range(distributed.get_world_size())]
             distributed.all_gather_object(parts, self._grids)
-        if not trainer.is_global_zero or not folder.is_dir():
-            return
-        grids = {name: grid for part in parts for name, grid in part.items()}
-        scored = trainer.state.fn == TrainerFn.TESTING
-        split = getattr(trainer.datamodule, "split", None) if scored else None  # type: ignore[attr-defined]
-        facts = {
-            "classes": list(pl_module.classes),
-            "head": pl_module.head,
-            "labels": self._labels,
-            "checkpoint": str(trainer.ckpt_path),
-            "split": getattr(split, "digest", None),
-            "cases": dict(sorted(grids.items())),
-        }
-        logger.info("%d masks in %s", len(grids), from_here(folder))
-        with atomic_write(folder / "predictions.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=2))
+        return {name: grid for part in parts for name, grid in part.items()}

@@ -17,7 +17,7 @@ class SamplePictures(Callback):
     """Every few epochs: image, reference and prediction contours of the first validation cases.
 
     Args:
-        every_n_epochs: Epochs between pictures; the last epoch of a run always has one.
+        every_n_epochs: Epochs between pictures; the last of ``max_epochs`` always has one.
         cases: Validation cases drawn.
         channel: Image channel drawn.
     """
@@ -37,7 +37,7 @@ class SamplePictures(Callback):
         """Draw the case if its turn has come."""
         if trainer.sanity_checking or not trainer.is_global_zero or batch_idx >= self.cases:
             return
-        last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        last = 0 < (trainer.max_epochs or 0) <= trainer.current_epoch + 1
         if (trainer.current_epoch + 1) % self.every_n_epochs and not last:
             return
         names = {name: number for number, name in enumerate(pl_module.classes, start=1)}
@@ -68,7 +68,7 @@ def nested_labels(mask: Tensor, num_classes: int) -> NDArray[np.uint8]:
     """
     values = mask.cpu().numpy()
     if len(values) == 1 and num_classes > 1:
-        return np.where(values[0] == 255, 0, values[0]).astype(np.uint8)
+        return np.where(values[0] == keys.IGNORE_INDEX, 0, values[0]).astype(np.uint8)
     labels = np.zeros(values.shape[1:], dtype=np.uint8)
     for number, region in enumerate(values, start=1):
         labels[region == 1] = number

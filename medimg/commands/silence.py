@@ -20,6 +20,8 @@ _WARNINGS = (
     r".* does not have many workers which may be a bottleneck",
     # A short epoch logs once at its end, which is what is wanted.
     r"The number of training batches .* is smaller than the logging interval",
+    # A trained run is scored with the average, which is what its checkpoint holds.
+    r"You're using the WeightAveraging callback, but loading a checkpoint outside",
     # A note of torch to those who write torch's own extensions; Lightning's model summary meets it.
     r"`?torch\.jit\.interface`? is deprecated",
     # Between Lightning and torch.

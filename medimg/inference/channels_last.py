@@ -56,20 +56,21 @@ class ChannelsLastNorm(TorchFunctionMode):
         if func is not functional.instance_norm:
             return func(*args, **kwargs)
         call = _DEFAULTS | dict(zip(_DEFAULTS, args, strict=False)) | kwargs
-        if not _applies(call["input"], use_input_stats=call["use_input_stats"]):
+        # Running statistics are left to torch, which moves them in training.
+        own = call["use_input_stats"] and call["running_mean"] is None
+        if not own or not _applies(call["input"]):
             return func(*args, **kwargs)
         return instance_norm(call["input"], call["weight"], call["bias"], eps=call["eps"])
 
 
-def _applies(volume: Tensor, *, use_input_stats: bool) -> bool:
-    """Whether the input is a volume on the CPU, normalised by its own statistics.
+def _applies(volume: Tensor) -> bool:
+    """Whether the input is a volume on the CPU of a type that gains.
 
     With gradients only bfloat16 is taken: its statistics are those of batch_norm, too coarse for float32 (see
     ``_norm_float``), and the finer form works in place.
     """
     return (
-        use_input_stats
-        and volume.ndim == 5
+        volume.ndim == 5
         and volume.device.type == "cpu"
         and (
             volume.dtype == torch.bfloat16 or (volume.dtype == torch.float32 and not torch.is_grad_enabled())

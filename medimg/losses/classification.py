@@ -81,8 +81,14 @@ class MaskedBCELoss(nn.Module):
         """Mean over the known entries of logits (B, K) and target (B, K), cases weighed by weight (B,)."""
         _check_length("pos_weight", self.pos_weight, logits)
         logits, target, known = _known(logits, target, exclusive=False)
-        soft = target * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        bce = F.binary_cross_entropy_with_logits(logits, soft, reduction="none", pos_weight=self.pos_weight)
+        # Each side is smoothed first and weighed after: a weight on the positive share of a smoothed negative
+        # would draw every case of a rare label towards 1.
+        softer = torch.full_like(target, 0.5 * self.label_smoothing)
+        positive = F.binary_cross_entropy_with_logits(logits, 1 - softer, reduction="none")
+        negative = F.binary_cross_entropy_with_logits(logits, softer, reduction="none")
+        if self.pos_weight is not None:
+            positive = positive * self.pos_weight
+        bce = target * positive + (1 - target) * negative
         return _mean(bce * known, known, weight)
 
 

@@ -76,6 +76,7 @@ class TimmClassifier(nn.Module):
             self.unavailable = error
         if frozen_backbone:
             self._freeze()
+            self.train()  # Lightning starts a fit in the modes that it finds
         self.register_load_state_dict_post_hook(_now_available)  # type: ignore[no-untyped-call]
 
     def _built(self, drop_rate: float, drop_path_rate: float, *, pretrained: bool) -> nn.Module:

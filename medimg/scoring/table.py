@@ -310,15 +310,22 @@ def write_summary(path: Path, summary: Summary, *, title: str, settings: Mapping
         title: What was scored.
         settings: Empty-mask rule, tolerance and the like, plain values only.
     """
-    content = {"title": title, "settings": dict(settings), **_without_nan(dict(summary))}
+    content = {"title": title, "settings": dict(settings), **without_nan(summary)}
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+def without_nan(value: Any) -> Any:
+    """Plain values with ``None`` for NaN, which JSON does not know.
+
+    Example:
+        >>> without_nan({"mean": float("nan"), "interval": (0.5, 1.0)})
+        {'mean': None, 'interval': [0.5, 1.0]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -1,17 +1,19 @@
 """What every task shares: optimizer, schedule, memory format and compilation."""
 
 import copy
+import math
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from medimg.errors import ConfigError
 from medimg.inference.channels_last import ChannelsLastNorm
-from medimg.tasks.schedules import Schedule
+from medimg.tasks.schedules import CosineSchedule, Schedule
 
 
 class BaseTask(LightningModule):
@@ -20,7 +22,8 @@ class BaseTask(LightningModule):
     Args:
         network: The network, built.
         optimizer: Takes the parameters.
-        scheduler: A :class:`Schedule`, which spans the run, or a scheduler of torch, stepped once an epoch.
+        scheduler: A :class:`Schedule`, which spans the run, or a scheduler of torch, stepped once an epoch;
+            ``None`` is a cosine down to zero.
         channels_last: Lay out weights and images with channels last, which convolutions on GPUs prefer.
         compile: Compile the network with torch.compile.
     """
@@ -36,7 +39,8 @@ class BaseTask(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.optimizer, self.scheduler, self.channels_last = optimizer, scheduler, channels_last
+        self.optimizer, self.channels_last = optimizer, channels_last
+        self.scheduler = CosineSchedule() if scheduler is None else scheduler
         if channels_last:
             for parameter in network.parameters():
                 if parameter.ndim in (4, 5):
@@ -74,6 +78,16 @@ class BaseTask(LightningModule):
         """
         self._share_buffers(False)
 
+    def on_validation_epoch_start(self) -> None:
+        """Validate with the buffers that a checkpoint keeps: those of the first process.
+
+        Each process has moved its own running statistics in the last step; here after weight averaging has put
+        the average in place.
+        """
+        if isinstance(self.trainer.strategy.model, DistributedDataParallel):
+            for buffer in self.network.buffers():
+                distributed.broadcast(buffer, src=0)
+
     def on_validation_end(self) -> None:
         """Share the buffers again in training."""
         self._share_buffers(True)
@@ -86,11 +100,15 @@ class BaseTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over all trainable parameters, and its schedule."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        if self.scheduler is None:
-            return optimizer
         if isinstance(self.scheduler, Schedule):
-            steps = int(self.trainer.estimated_stepping_batches)
-            config: dict[str, Any] = {"scheduler": self.scheduler.build(optimizer, steps), "interval": "step"}
+            steps = self.trainer.estimated_stepping_batches
+            if steps == math.inf:
+                raise ConfigError(
+                    f"{type(self.scheduler).__name__} spans the run, and only time ends this one: give "
+                    "trainer.max_epochs or trainer.max_steps, or name a scheduler of torch"
+                )
+            schedule = self.scheduler.build(optimizer, int(steps))
+            config: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
         else:
             scheduler = self.scheduler(optimizer)
             config = {"scheduler": scheduler, "interval": "epoch"}

@@ -24,7 +24,7 @@ from medimg.tasks.base import BaseTask
 from medimg.tasks.label_sheet import PER_CASE, LabelSheet, validation_thresholds
 from medimg.tasks.learning_rates import RateOptions, grouped_optimizer
 from medimg.tasks.mixing import mix_images
-from medimg.tasks.schedules import CosineSchedule, Schedule
+from medimg.tasks.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class ClassificationTask(BaseTask):
         classes: Names of the labels, in the order of the outputs; the positive one for a binary task.
         loss: Takes logits (B, K), target (B, K) with NaN where unknown, and weight (B,); by default cross-entropy.
         optimizer: Takes the parameters.
-        scheduler: A schedule of :mod:`medimg.tasks.schedules`, or a scheduler of torch, stepped by epoch.
+        scheduler: A schedule of :mod:`medimg.tasks.schedules`, by default `CosineSchedule` to zero, or a scheduler of
+            torch, stepped by epoch.
         pooling: Joins the images of a group, for data with ``batch.grouped``.
         training: How the network is fitted.
         scoring: How cases are scored.
@@ -101,7 +102,7 @@ class ClassificationTask(BaseTask):
         super().__init__(
             network,
             optimizer=partial(grouped_optimizer, optimizer, network, training.rates),
-            scheduler=CosineSchedule() if scheduler is None else scheduler,
+            scheduler=scheduler,
             channels_last=channels_last,
             compile=compile,
         )
@@ -154,9 +155,12 @@ class ClassificationTask(BaseTask):
         positive = (labels >= 0.5).sum(0)
         negative = (labels < 0.5).sum(0)
         if hasattr(self.loss, "pos_weight"):
-            self.loss.pos_weight = (negative / positive.clamp(min=1)).float().to(self.device)
+            # A label without positives has nothing to be weighed.
+            weights = torch.where(positive > 0, negative / positive.clamp(min=1), 1.0)
+            self.loss.pos_weight = weights.float().to(self.device)
         elif hasattr(self.loss, "class_weights"):
-            weights = positive.sum() / (positive.clamp(min=1) * len(positive))
+            counts = torch.where(positive > 0, positive, positive.sum() / len(positive))
+            weights = positive.sum() / (counts * len(positive))
             self.loss.class_weights = weights.float().to(self.device)
         else:
             raise ConfigError(
@@ -302,7 +306,7 @@ class ClassificationTask(BaseTask):
 
     def on_predict_epoch_end(self) -> None:
         """Gather the rows of all processes and write them."""
-        self.sheet.write(self.predictions_folder or self._run_folder() / "predict")
+        self.sheet.write(self._folder("predict"))
 
     def _add(self, batch: dict[str, Any], probs: Tensor) -> None:
         targets = batch[keys.LABEL].cpu().numpy() if keys.LABEL in batch else [None] * len(probs)
@@ -314,13 +318,16 @@ class ClassificationTask(BaseTask):
         title = getattr(self.trainer.datamodule, "scored_title", "cases")  # type: ignore[attr-defined]
         settings = {**asdict(self.scoring), "checkpoint": str(self.trainer.ckpt_path)}
         self.sheet.finish(
-            self._run_folder() / verb,
+            self._folder(verb),
             f"{verb}: {title}",
             self.task,
             settings=settings,
             resamples=self.scoring.resamples,
             thresholds=thresholds,
         )
+
+    def _folder(self, verb: str) -> Path:
+        return self.predictions_folder or self._run_folder() / verb
 
     def _run_folder(self) -> Path:
         return Path(self.trainer.log_dir or self.trainer.default_root_dir)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from medimg.scoring.label_table import (
     write_label_table,
 )
 from medimg.scoring.label_text import format_label_table
-from medimg.scoring.table import Row, deduplicate
+from medimg.scoring.table import Row, deduplicate, without_nan
 from medimg.scoring.thresholds import max_f1_threshold, youden_threshold
 from medimg.tasks.score_sheet import gathered
 
@@ -93,7 +92,7 @@ class LabelSheet:
             }
             text += "\n\n" + format_label_table(chosen, f"{title}, called at thresholds chosen on validation")
         with atomic_write(folder / "summary.json") as temporary:
-            temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
         logger.info("\n%s\n\nrow by row: %s", text, from_here(folder / PER_CASE))
         return summary
 
@@ -126,12 +125,3 @@ def validation_thresholds(
         except DataError:
             continue  # a label without both classes keeps 0.5
     return found
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

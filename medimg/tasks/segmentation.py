@@ -22,7 +22,7 @@ from medimg.preparation.geometry import Geometry
 from medimg.records import LabelScheme
 from medimg.scoring.table import score_case
 from medimg.tasks.base import BaseTask
-from medimg.tasks.schedules import CosineSchedule, Schedule
+from medimg.tasks.schedules import Schedule
 from medimg.tasks.score_sheet import ScoreSheet
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class SegmentationTask(BaseTask):
             (masks (B, K, ...)).
         loss: Takes logits and mask; by default Dice with (binary) cross-entropy.
         optimizer: Takes the parameters.
-        scheduler: A schedule of :mod:`medimg.tasks.schedules`, or a scheduler of torch, stepped by epoch.
+        scheduler: A schedule of :mod:`medimg.tasks.schedules`, by default `CosineSchedule` to zero, or a scheduler of
+            torch, stepped by epoch.
         inferer: Applies the network to a whole case; by default a gaussian sliding window of 128 cubed.
         final_inferer: Takes the inferer's place in validate, test and predict, to spend more there than
             between epochs: test-time augmentation, most often.
@@ -87,7 +88,7 @@ class SegmentationTask(BaseTask):
         super().__init__(
             network,
             optimizer=optimizer,
-            scheduler=CosineSchedule() if scheduler is None else scheduler,
+            scheduler=scheduler,
             channels_last=channels_last,
             compile=compile,
         )
@@ -165,7 +166,8 @@ class SegmentationTask(BaseTask):
         """Watch the Dice on the prepared grid; score against the files where they were asked for."""
         logits = self.infer(batch[keys.IMAGE])
         mask = batch[keys.MASK]
-        self.log("val/loss", self.loss(logits, mask), on_epoch=True, batch_size=len(logits))
+        loss = self.loss(logits, mask)
+        self.log("val/loss", loss, on_epoch=True, batch_size=len(logits), sync_dist=True)
         preds, target = self._channels(logits, mask)
         self.val_dice.update(preds, target)
         return {"labels": self._score(batch, logits) if keys.REFERENCE in batch else None, "preds": preds}
@@ -175,7 +177,7 @@ class SegmentationTask(BaseTask):
         if self.head == "sigmoid":
             return logits > 0, mask
         numbers = torch.arange(1, logits.shape[1], device=mask.device).view(1, -1, 1, 1, 1)
-        target = (mask == numbers).to(torch.uint8).masked_fill(mask == 255, 255)
+        target = (mask == numbers).to(torch.uint8).masked_fill(mask == keys.IGNORE_INDEX, keys.IGNORE_INDEX)
         return logits.argmax(1, keepdim=True) == numbers, target
 
     def on_validation_epoch_end(self) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
@@ -83,27 +83,41 @@ def test_a_signal_ends_the_fit_after_the_batch_and_the_run_goes_on_later(
     assert "last-v1.ckpt" not in {path.name for path in last.parent.iterdir()}
 
 
-def test_a_signal_in_the_last_batch_of_an_epoch(tmp_path: Path) -> None:
-    module = _Signalled(signal.SIGTERM, train_batch=3)
+@pytest.mark.parametrize("when", [{"train_batch": 3}, {"val_batch": 0}])
+def test_a_signal_in_the_last_step_or_the_validation_lets_the_validation_end(tmp_path: Path, when) -> None:
+    module = _Signalled(signal.SIGTERM, **when)
     with pytest.raises(SystemExit):
         _trainer(tmp_path).fit(module)
+    assert module.seen == [(0, batch) for batch in range(4)]
+    assert module.validated == [(0, batch) for batch in range(3)]
 
     resumed, trainer = _Signalled(), _trainer(tmp_path)
     trainer.fit(resumed, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
-    assert resumed.seen == [(1, 0), (1, 1), (1, 2), (1, 3)]
+    assert resumed.seen == [(1, batch) for batch in range(4)]
+    assert resumed.validated == [(1, batch) for batch in range(3)]
     assert trainer.global_step == 8
 
 
-def test_a_signal_cuts_a_validation_short(tmp_path: Path) -> None:
-    module = _Signalled(signal.SIGTERM, val_batch=0)
+def test_a_stop_in_a_validation_keeps_weights_and_their_average_apart(tmp_path: Path) -> None:
+    def fit(module, *callbacks):
+        trainer = _trainer(tmp_path)
+        trainer.callbacks += [EMAWeightAveraging(decay=0.5), *callbacks]
+        trainer.fit(module)
+
+    weights = {}
+
+    class Watch(Callback):
+        def on_validation_start(
+            self, trainer, pl_module
+        ):  # before the average takes the place of the weights
+            weights.update({name: value.clone() for name, value in pl_module.state_dict().items()})
+
     with pytest.raises(SystemExit):
-        _trainer(tmp_path).fit(module)
-    assert module.validated == [(0, 0)]
-
-    resumed, trainer = _Signalled(), _trainer(tmp_path)
-    trainer.fit(resumed, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
-    assert resumed.seen == [(1, 0), (1, 1), (1, 2), (1, 3)]
-    assert trainer.global_step == 8
+        fit(_Signalled(signal.SIGTERM, val_batch=0), Watch())
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, value in weights.items():
+        torch.testing.assert_close(saved["current_model_state"][name], value)
+        assert not torch.equal(saved["state_dict"][name], value)
 
 
 def test_accumulated_gradients_are_not_lost(tmp_path: Path) -> None:

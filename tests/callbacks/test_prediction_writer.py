@@ -11,6 +11,7 @@ from medimg.callbacks import PredictionWriter
 from medimg.io.files import safe_name
 from medimg.preparation.geometry import Geometry
 from medimg.records import LabelScheme
+from medimg.tasks import ClassificationTask
 
 SOURCE = (6, 8, 10)
 BOX = ((1, 2, 3), (5, 7, 9))
@@ -100,6 +101,20 @@ def test_test_and_predict_have_their_own_folders_and_say_how_they_came_about(bat
             "checkpoint": "best.ckpt", "split": split,
             "cases": {safe_name("case/../1"): {"shape": list(SOURCE), "spacing_mm": [2.5, 1.0, 0.8]}},
         }  # fmt: skip
+
+
+def test_a_classification_writes_its_rows_itself_into_the_folder_it_is_given(tmp_path):
+    writer = PredictionWriter()
+    module = ClassificationTask(torch.nn.Linear(2, 1), task="binary", classes=("cancer",))
+    for verb, split in (("test", "abc"), ("predict", None)):
+        getattr(writer, f"on_{verb}_start")(trainer(tmp_path), module)
+        assert module.predictions_folder == tmp_path / "run" / verb
+        getattr(writer, f"on_{verb}_batch_end")(trainer(tmp_path), module, {"probs": None}, {}, 0)
+        assert not module.predictions_folder.exists()
+        module.predictions_folder.mkdir(parents=True)  # as its table does
+        getattr(writer, f"on_{verb}_end")(trainer(tmp_path, fn=verb), module)
+        facts = json.loads((tmp_path / "run" / verb / "predictions.json").read_text())
+        assert facts == {"classes": ["cancer"], "task": "binary", "checkpoint": "best.ckpt", "split": split}
 
 
 def test_only_one_process_describes_and_nothing_is_made_for_nothing(tmp_path):

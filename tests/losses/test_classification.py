@@ -52,9 +52,16 @@ def test_bce_is_torchs(pos_weight):
     expected = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weights)
     torch.testing.assert_close(MaskedBCELoss(pos_weight=pos_weight)(logits, target), expected)
     soft = 0.8 * target + 0.1
-    expected = F.binary_cross_entropy_with_logits(logits, soft, pos_weight=weights)
+    entry = torch.ones_like(target) if weights is None else torch.where(target == 1, weights, 1.0)
+    expected = F.binary_cross_entropy_with_logits(logits, soft, weight=entry)
     found = MaskedBCELoss(pos_weight=pos_weight, label_smoothing=0.2)(logits, target)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_weight_on_rare_positives_leaves_smoothed_negatives_where_they_are():
+    logits = torch.full((5, 1), torch.tensor(0.05).logit(), requires_grad=True)
+    MaskedBCELoss(pos_weight=[399.0], label_smoothing=0.1)(logits, torch.zeros(5, 1)).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(5, 1))  # 0.05 is the best that can be said
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -34,7 +34,7 @@ def test_a_misspelt_architecture_names_the_nearest():
 
 
 def test_a_frozen_backbone_learns_nothing_but_its_head():
-    network = TimmClassifier("test_efficientnet", 2, frozen_backbone=True).train()
+    network = TimmClassifier("test_efficientnet", 2, frozen_backbone=True)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
     network(torch.randn(4, 3, 32, 32)).square().mean().backward()

@@ -15,6 +15,7 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
+from medimg.errors import ConfigError
 from medimg.tasks.base import BaseTask
 from medimg.tasks.schedules import CosineSchedule, PolynomialSchedule
 
@@ -85,8 +86,20 @@ def test_reduce_on_plateau_waits_for_the_epochs_that_are_validated():
     assert rates[12:] == pytest.approx([0.01] * 6)
 
 
-def test_no_scheduler_keeps_the_rate():
-    assert run(Task(scheduler=None)) == [0.1] * 12
+def test_without_a_scheduler_the_rate_follows_a_cosine_to_zero():
+    assert run(Task(scheduler=None)) == run(Task(scheduler=CosineSchedule()))
+
+
+def test_a_run_that_only_time_ends_has_no_length_for_a_schedule(tmp_path):
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
+    trainer = Trainer(max_epochs=-1, max_time="00:00:01:00", default_root_dir=tmp_path, **options)
+    with pytest.raises(ConfigError, match=r"give trainer\.max_epochs or trainer\.max_steps"):
+        trainer.fit(Task(), DataLoader(torch.ones(6, 1), batch_size=2))
 
 
 def test_frozen_parameters_are_left_to_themselves():

@@ -200,6 +200,16 @@ def test_positive_weights_are_counted_on_the_training_fold(make_folder, make_tra
     torch.testing.assert_close(task.loss.pos_weight, torch.tensor([(len(split.train) - positive) / positive]))
 
 
+def test_labels_that_no_training_case_has_are_not_weighed():
+    labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, torch.nan]])
+    task = make_task("multilabel", ("a", "b"), tiny(2))
+    task._weigh(labels)
+    torch.testing.assert_close(task.loss.pos_weight, torch.tensor([2.0, 1.0]))
+    task = make_task("multiclass", ("a", "b", "c"), tiny(3))
+    task._weigh(torch.tensor([[1.0, 0.0, 0.0]] * 3 + [[0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(task.loss.class_weights, torch.tensor([4 / 9, 4 / 3, 1.0]))
+
+
 def test_mirrorings_are_averaged_in_probabilities_and_only_at_the_end(make_folder, make_trainer, tmp_path):
     class Left(nn.Module):
         def forward(self, image):
@@ -288,6 +298,8 @@ def test_a_run_leaves_tables_of_three_kinds(done):
         rows = rows_of(done / verb / "per_case.csv")
         assert len(rows) == count
         assert set(rows[0]) == columns - ({"target_malignant"} if verb == "predict" else set())
+    assert json.loads((done / "predict" / "predictions.json").read_text())["classes"] == ["malignant"]
+    assert json.loads((done / "test" / "predictions.json").read_text())["split"]
     assert rows_of(done / "validate" / "per_case.csv") == rows_of(done / "test" / "per_case.csv")
 
 
