@@ -1,20 +1,17 @@
 """Brain tumours: BraTS of every year, the Decathlon's brain-tumour task, and phantoms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from medimg.datamodules.base import Augmentation, PatchOptions, VolumeDataModule
 from medimg.datamodules.cases import SplitOptions
-from medimg.datasets.brats import CHANNELS
-from medimg.datasets.recognise import index_dataset
+from medimg.datasets.recognise import index_brain_tumours
 from medimg.errors import ConfigError
 from medimg.phantoms.brats import write_brats
 from medimg.phantoms.set_folder import is_phantom_set
 from medimg.preparation.prepare import Preparation
 from medimg.records import DatasetIndex
-
-_DECATHLON_CHANNELS = ("flair", "t1w", "t1gd", "t2w")
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,7 @@ class BraTSDataModule(VolumeDataModule):
 
     def read_index(self, root: Path) -> DatasetIndex:
         """List the cases, whatever the year, with the channels in the order t1n, t1c, t2w, t2f."""
-        index = index_dataset(root, convention=self.convention)
-        if tuple(name.lower() for name in index.channels) == _DECATHLON_CHANNELS:
-            # One order for all, so that a network trained on the one data set reads the other.
-            return replace(index, channels=CHANNELS, channel_order=(1, 2, 3, 0))
-        return index
+        return index_brain_tumours(root, convention=self.convention)
 
     def read_predict_index(self, root: Path) -> DatasetIndex:
         """List the cases by their names, which tell the channels without a ``dataset.json``."""

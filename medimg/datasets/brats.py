@@ -11,10 +11,9 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from medimg.datasets.decathlon import index_decathlon
 from medimg.datasets.problems import Problems
 from medimg.errors import ConfigError, DataError
 from medimg.io.files import inside
@@ -24,7 +23,6 @@ from medimg.records import DatasetIndex, Record
 logger = logging.getLogger(__name__)
 
 CHANNELS = ("t1n", "t1c", "t2w", "t2f")
-_DECATHLON_NAMES = {"flair": "t2f", "t1w": "t1n", "t1gd": "t1c", "t2w": "t2w"}
 _OLD_NAMES = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f", "seg": "seg"}
 # The case id comes first; from 2023 on a hyphen divides it from the modality, before that an underscore.
 _NEW_FILE = re.compile(r"(?P<case>BraTS-.+)-(?P<kind>t1n|t1c|t2w|t2f|seg)\.nii(\.gz)?", re.IGNORECASE)
@@ -98,8 +96,7 @@ def index_brats(root: Path, *, convention: str | None = None) -> DatasetIndex:
             ``"brats2024-ped"`` must be asked for.
 
     Returns:
-        The index, named after the folder. A folder with ``dataset.json`` is the Decathlon's task of the same images:
-        its labels stay, its channels come in the order of the others.
+        The index, named after the folder.
 
     Raises:
         ConfigError: If the convention is unknown.
@@ -108,8 +105,6 @@ def index_brats(root: Path, *, convention: str | None = None) -> DatasetIndex:
     root = Path(root)
     if convention is not None and convention not in CONVENTIONS:
         raise ConfigError(f"convention {convention!r} is unknown; expected one of {', '.join(CONVENTIONS)}.")
-    if (root / "dataset.json").is_file():
-        return _decathlon(root)
     problems = Problems(root, "BraTS")
     cases = _gather(root, problems)
     if not cases:
@@ -135,19 +130,6 @@ def index_brats(root: Path, *, convention: str | None = None) -> DatasetIndex:
         regions=dict(meaning.regions),
         region_labels=dict(meaning.region_labels),
     )
-
-
-def _decathlon(root: Path) -> DatasetIndex:
-    """The Decathlon's Task01 with its channels as ``t1n, t1c, t2w, t2f``."""
-    index = index_decathlon(root)
-    names = [_DECATHLON_NAMES.get(name.lower(), name) for name in index.channels]
-    if not index.regions or sorted(names) != sorted(CHANNELS):
-        raise DataError(
-            f"{root}: expected the Decathlon's brain tumours with the channels FLAIR, T1w, T1gd and T2w, found "
-            f"{list(index.channels)} and the labels {list(index.labels)}. For another task use DecathlonDataModule."
-        )
-    order = tuple(names.index(channel) for channel in CHANNELS)
-    return replace(index, channels=CHANNELS, channel_order=order)
 
 
 def is_brats_name(name: str) -> bool:

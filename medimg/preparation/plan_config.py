@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from math import prod
 
+from medimg.datasets.recognise import Layout, layout_of
 from medimg.io.nifti import Form
 from medimg.preparation.fingerprint import Fingerprint
 from medimg.preparation.plan import Plan
@@ -14,6 +15,11 @@ from medimg.records import DatasetIndex
 # Words in class names that a mirror image would make wrong.
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 _AXES = ("D", "H", "W")
+_MODULES: dict[Layout, str] = {
+    "nnunet": "NNUNetDataModule",
+    "decathlon": "DecathlonDataModule",
+    "brats": "BraTSDataModule",
+}
 
 
 def data_module(index: DatasetIndex) -> str:
@@ -22,12 +28,7 @@ def data_module(index: DatasetIndex) -> str:
     Args:
         index: The data set, as `medimg.datasets.index_dataset` recognised it.
     """
-    if not (index.root / "dataset.json").is_file():
-        return "BraTSDataModule"
-    record = index.all_records[0]
-    # nnU-Net numbers the channels in the files' names; the Decathlon's files are named as the cases.
-    numbered = record.images[0].name.startswith(f"{record.case_id}_0000.")
-    return "NNUNetDataModule" if numbered else "DecathlonDataModule"
+    return _MODULES[layout_of(index.root)]
 
 
 def mirror_axes(names: Sequence[str]) -> list[int]:

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from medimg.datasets import index_dataset
-from medimg.datasets.brats import index_brats
 from medimg.datasets.decathlon import index_decathlon
 from medimg.datasets.nnunet import index_nnunet
+from medimg.datasets.recognise import index_brain_tumours
 from medimg.errors import ConfigError
 from medimg.preparation.prepare import Preparation
 from medimg.records import DatasetIndex
@@ -49,8 +49,8 @@ class DataSettings:
                 return index_decathlon(root)
             case "NNUNetDataModule":
                 return index_nnunet(root)
-            case "BraTSDataModule" if not (root / "dataset.json").is_file():
-                return index_brats(root, convention=self.convention)
+            case "BraTSDataModule":
+                return index_brain_tumours(root, convention=self.convention)
             case _:
                 return index_dataset(root, convention=self.convention)
 

@@ -139,15 +139,3 @@ def test_other_files_are_no_cases(tmp_path, write_volume):
 def test_real_case():
     index = index_brats(Path(os.environ["MEDIMG_REAL_DATA"]) / "BraTS2023")
     assert [record.case_id for record in index.unlabelled] == ["BraTS-GLI-00001-000"]
-
-
-def test_the_decathlons_brain_tumours_come_in_the_same_channel_order(tmp_path, write_decathlon):
-    root = write_decathlon(
-        tmp_path / "Task01_BrainTumour",
-        channels=("FLAIR", "T1w", "t1gd", "T2w"),
-        labels={"edema": 1, "non-enhancing tumor": 2, "enhancing tumour": 3},
-    )
-    index = index_brats(root)
-    assert index.channels == ("t1n", "t1c", "t2w", "t2f")
-    assert index.channel_order == (1, 2, 3, 0)
-    assert index.regions == {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)}

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from medimg.datasets import index_dataset
+from medimg.datasets.recognise import index_brain_tumours
 from medimg.errors import DataError
 
 
@@ -38,3 +39,15 @@ def test_what_was_looked_for_and_found(tmp_path, write_decathlon):
     (tmp_path / "dataset.json").write_text(json.dumps({"name": "x"}))
     with pytest.raises(DataError, match="found the keys name"):
         index_dataset(tmp_path)
+
+
+def test_the_decathlons_brain_tumours_come_in_the_same_channel_order(tmp_path, write_decathlon):
+    root = write_decathlon(
+        tmp_path / "Task01_BrainTumour",
+        channels=("FLAIR", "T1w", "t1gd", "T2w"),
+        labels={"edema": 1, "non-enhancing tumor": 2, "enhancing tumour": 3},
+    )
+    index = index_brain_tumours(root)
+    assert index.channels == ("t1n", "t1c", "t2w", "t2f")
+    assert index.channel_order == (1, 2, 3, 0)
+    assert index.regions == {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)}

@@ -2,6 +2,8 @@ import inspect
 
 import pytest
 
+from medimg.datamodules import BraTSDataModule
+from medimg.datasets import index_dataset
 from medimg.errors import ConfigError
 from medimg.preparation.prepare import Preparation
 from medimg.preparation.settings import DataSettings, read_data_settings
@@ -49,6 +51,10 @@ def test_the_config_says_how_to_index(tmp_path, write_decathlon, write_nnunet, w
     for key, folder in folders.items():
         index = read_data_settings(write(tmp_path / "a.yaml", FORMS[key])).index(folder)
         assert index == DataSettings().index(folder)
+    task01 = write_decathlon(tmp_path / "t", channels=("FLAIR", "T1w", "t1gd", "T2w"))
+    settings = read_data_settings(write(tmp_path / "a.yaml", FORMS["brats"]))
+    # The store's name hangs on it: prepared under another index, a run would not find its cases.
+    assert settings.index(task01) == BraTSDataModule(task01).read_index(task01) != index_dataset(task01)
     ped = read_data_settings(write(tmp_path / "a.yaml", FORMS["brats"], "{convention: brats2024-ped}"))
     assert ped.index(folders["brats"]).labels != DataSettings().index(folders["brats"]).labels
 
