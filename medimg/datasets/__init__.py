@@ -12,6 +12,7 @@ from medimg.datasets.rsna_mammography import RSNAMammography
 from medimg.datasets.rsna_pneumonia import RSNAPneumonia
 from medimg.datasets.siim import SIIMPneumothorax
 from medimg.datasets.table import ImageTable, TableColumns
+from medimg.datasets.tiles import HistologyTiles
 from medimg.datasets.vinbigdata import VinBigData
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RANZCR",
     "CheXpert",
     "ChestXray14",
+    "HistologyTiles",
     "ImageFolder",
     "ImageSet",
     "ImageTable",

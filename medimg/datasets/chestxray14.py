@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from medimg.datasets.image_cases import ImageCases, Missing, label_value
-from medimg.datasets.image_set import ImageSet
-from medimg.datasets.image_table import Table, find_table, need_table, read_table
+from medimg.datasets.image_set import ListedImages
+from medimg.datasets.image_table import Table, find_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
 
@@ -29,70 +29,53 @@ _HELD_OUT_FIRST = ("test", "val", "train")
 Repeats = Literal["error", "held_out", "separate"]
 
 
-@dataclass(frozen=True)
-class ChestXray14(ImageSet):
-    """NIH ChestX-ray14: 14 findings, official lists where they are there.
+@dataclass(frozen=True, kw_only=True)
+class ChestXray14(ListedImages):
+    """NIH ChestX-ray14: 14 findings, from the official table or the simplified ones of one table a split.
+
+    The official lists ``train_val_list.txt`` and ``test_list.txt`` give the split where they are there; the part
+    that validates is then dealt by patient. Images lie in ``images`` or in ``images_001/images`` and so on. The
+    case id is the image's name without ``.png``.
 
     Attributes:
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
-        repeats: What to do with an image that stands in several of the simplified tables: ``error``, or
-            ``held_out`` keeps it out of training.
+        repeats: What to do with an image that stands in several of the simplified tables: ``error``,
+            ``held_out`` keeps it in test, else in validation, and never in training; ``separate`` makes two
+            cases of it, named by their splits, for an audit to find.
 
     Reference:
         Wang et al. 2017, "ChestX-ray8", arXiv:1705.02315.
     """
 
     has_laterality: ClassVar[bool] = True
-    missing: Missing = "error"
     repeats: Repeats = "error"
 
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the tables."""
-        return index_chestxray14(root, missing=self.missing, repeats=self.repeats)
+        """List the images of the tables: a multi-label index.
 
-
-def index_chestxray14(
-    root: Path, *, table: Path | None = None, missing: Missing = "error", repeats: Repeats = "error"
-) -> ImageIndex:
-    """Index the official table, or the simplified ones of one table a split.
-
-    The official lists ``train_val_list.txt`` and ``test_list.txt`` give the split where they are there; the part
-    that validates is then dealt by patient. Images lie in ``images`` or in ``images_001/images`` and so on.
-
-    Args:
-        root: Folder of tables and images.
-        table: The official table if it lies elsewhere.
-        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
-        repeats: What to do with an image that stands in several of the simplified tables: ``error``,
-            ``held_out`` keeps it in test, else in validation, and never in training; ``separate`` makes two
-            cases of it, named by their splits, for an audit to find.
-
-    Returns:
-        A multi-label index; the case id is the image's name without ``.png``.
-
-    Raises:
-        DataError: If there is no table, a finding is unknown, or a row cannot be used.
-    """
-    root = Path(root)
-    if table is None and find_table(root, ENTRIES) is None:
-        found = {name: path for name in SPLIT_TABLES if (path := find_table(root, [name]))}
-        if "train-small.csv" in found:
-            return _index_split_tables(root, list(found.values()), missing, repeats)
-    content = read_table(table or need_table(root, (*ENTRIES, "train-small.csv"), "ChestX-ray14"))
-    cases = ImageCases(root, content.path, missing)
-    split_of, folder_of = _official_splits(root), _folders_of_images(cases)
-    for line, (image, findings, patient) in content.select(["Image Index", "Finding Labels", "Patient ID"]):
-        names = findings.split("|")
-        unknown = [name for name in names if name not in LABELS and name != "No Finding"]
-        if unknown or not findings:
-            cases.fault(line, f"the finding {findings!r} is none of {', '.join(LABELS)} and No Finding")
-        elif split_of and image not in split_of:
-            cases.fault(line, f"{image} stands in none of the lists {', '.join(_OFFICIAL_LISTS)}")
-        elif (owner := _patient(cases, line, image, patient)) is not None:
-            labels = {name: float(name in names) for name in LABELS}
-            place = [f"{folder_of.get(image, _FOLDERS[0])}/{image}"]
-            cases.add(_stem(image), owner, place, where=line, labels=labels, split=split_of.get(image))
-    return ImageIndex("ChestX-ray14", root, "multilabel", LABELS, cases.records())
+        Raises:
+            DataError: If there is no table, a finding is unknown, or a row cannot be used.
+        """
+        if self.table is None and find_table(root, ENTRIES) is None:
+            found = {name: path for name in SPLIT_TABLES if (path := find_table(root, [name]))}
+            if "train-small.csv" in found:
+                return _index_split_tables(root, list(found.values()), self.missing, self.repeats)
+        content = read_table(self._table(root, (*ENTRIES, "train-small.csv")))
+        cases = ImageCases(root, content.path, self.missing)
+        split_of, folder_of = _official_splits(root), _folders_of_images(cases)
+        for line, (image, findings, patient) in content.select(
+            ["Image Index", "Finding Labels", "Patient ID"]
+        ):
+            names = findings.split("|")
+            unknown = [name for name in names if name not in LABELS and name != "No Finding"]
+            if unknown or not findings:
+                cases.fault(line, f"the finding {findings!r} is none of {', '.join(LABELS)} and No Finding")
+            elif split_of and image not in split_of:
+                cases.fault(line, f"{image} stands in none of the lists {', '.join(_OFFICIAL_LISTS)}")
+            elif (owner := _patient(cases, line, image, patient)) is not None:
+                labels = {name: float(name in names) for name in LABELS}
+                place = [f"{folder_of.get(image, _FOLDERS[0])}/{image}"]
+                cases.add(_stem(image), owner, place, where=line, labels=labels, split=split_of.get(image))
+        return ImageIndex("ChestX-ray14", root, "multilabel", LABELS, cases.records())
 
 
 def _index_split_tables(root: Path, paths: Sequence[Path], missing: Missing, repeats: Repeats) -> ImageIndex:

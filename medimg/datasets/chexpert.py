@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-from medimg.datasets.image_cases import ImageCases, Missing, split_name
-from medimg.datasets.image_set import ImageSet
+from medimg.datasets.image_cases import ImageCases, split_name
+from medimg.datasets.image_set import ListedImages
 from medimg.datasets.image_table import Table, find_table, need_table, read_table
 from medimg.errors import ConfigError
 from medimg.records import ImageIndex, Task
@@ -35,156 +35,115 @@ _MIMIC_LABELS = ("mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-negbio.csv")
 _MIMIC_SPLIT = ("mimic-cxr-2.0.0-split.csv",)
 
 
-@dataclass(frozen=True)
-class CheXpert(ImageSet):
-    """CheXpert, full size or small: 14 labels of reports, some uncertain.
+@dataclass(frozen=True, kw_only=True)
+class _LabelledReports(ListedImages):
+    """Radiographs whose 14 labels the CheXpert labeller read from reports, some of them uncertain.
 
     Attributes:
         uncertain: What an uncertain label counts as, ``zeros``, ``ones`` or ``ignore``: for all, or for each
             label by name; labels not named are ignored.
         blank: What a label that the report does not mention counts as.
         labels: Labels to keep.
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    """
+
+    has_laterality: ClassVar[bool] = True
+    uncertain: Uncertain | dict[str, Uncertain] = "ignore"
+    blank: Literal["ignore", "zeros"] = "ignore"
+    labels: tuple[str, ...] = LABELS
+
+    def _made(self, name: str, root: Path, cases: ImageCases) -> ImageIndex:
+        task: Task = "binary" if len(self.labels) == 1 else "multilabel"
+        return ImageIndex(name, root, task, tuple(self.labels), cases.records())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheXpert(_LabelledReports):
+    """CheXpert, full size or small: ``train.csv`` and ``valid.csv``, 14 labels of reports, some uncertain.
+
+    The root is ``CheXpert-v1.0`` or ``CheXpert-v1.0-small``, or the folder that holds it. The group of a case is
+    its study.
+
+    Attributes:
+        table: A single table instead of those below the root.
 
     Reference:
         Irvin et al. 2019, "CheXpert", arXiv:1901.07031.
     """
 
-    has_laterality: ClassVar[bool] = True
-    uncertain: Uncertain | dict[str, Uncertain] = "ignore"
-    blank: Literal["ignore", "zeros"] = "ignore"
-    labels: tuple[str, ...] = LABELS
-    missing: Missing = "error"
-
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the tables."""
-        return index_chexpert(
-            root, uncertain=self.uncertain, blank=self.blank, labels=self.labels, missing=self.missing
-        )
+        """List the images of the tables.
+
+        Raises:
+            DataError: If a table is missing, or a row cannot be used.
+            ConfigError: If a policy or a label is unknown.
+        """
+        values = _readings(self.labels, self.uncertain, self.blank)
+        tables = [self._table(root, ["train.csv"])]
+        if self.table is None:
+            others = (find_table(root, [name]) for name in ("valid.csv", "test.csv"))
+            tables += [path for path in others if path is not None]
+        cases = ImageCases(root, root if self.table is None else tables[0], self.missing)
+        for content in map(read_table, tables):
+            for line, (path, *fields) in content.select(["Path", *self.labels]):
+                where = f"{content.path.name}, line {line}"
+                if (found := _read_labels(cases, where, self.labels, fields, values)) is not None:
+                    _add_image(cases, where, path, found)
+        return self._made("CheXpert", root, cases)
 
 
-def index_chexpert(
-    root: Path,
-    *,
-    uncertain: Mapping[str, Uncertain] | Uncertain,
-    blank: Literal["ignore", "zeros"] = "ignore",
-    labels: Sequence[str] = LABELS,
-    table: Path | None = None,
-    missing: Missing = "error",
-) -> ImageIndex:
-    """Index ``train.csv`` and ``valid.csv`` of CheXpert, full size or small.
+@dataclass(frozen=True, kw_only=True)
+class MIMICCXR(_LabelledReports):
+    """MIMIC-CXR-JPG: the labels of CheXpert for each study, and the official split, which lists the images.
 
-    Args:
-        root: Folder ``CheXpert-v1.0`` or ``CheXpert-v1.0-small``, or the folder that holds it.
-        uncertain: What -1 counts as: one policy for all labels, or one a label; labels not named are ignored.
-        blank: What a label that the report does not mention counts as.
-        labels: Labels to keep.
-        table: A single table instead of those below the root.
-        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A multi-label index; the group of a case is its study.
-
-    Raises:
-        DataError: If a table is missing, or a row cannot be used.
-        ConfigError: If a policy or a label is unknown.
-    """
-    root = Path(root)
-    values = _readings(labels, uncertain, blank)
-    first = need_table(root, ["train.csv"], "CheXpert") if table is None else table
-    others = [find_table(root, [name]) for name in ("valid.csv", "test.csv")] if table is None else []
-    cases = ImageCases(root, root if table is None else table, missing)
-    folders = cases.files.entries("")
-    for content in (read_table(path) for path in (first, *others) if path is not None):
-        for line, (path, *fields) in content.select(["Path", *labels]):
-            where = f"{content.path.name}, line {line}"
-            match = _PATH.fullmatch(path)
-            found = _read_labels(cases, where, labels, fields, values)
-            if match is None:
-                cases.fault(
-                    where, f"the path {path!r} is not as CheXpert-v1.0/train/patient00001/study1/view1.jpg"
-                )
-            elif found is not None:
-                below = path if match["set"] is None or match["set"] in folders else path.partition("/")[2]
-                patient, study = match["patient"], f"{match['patient']}/{match['study']}"
-                case_id = f"{study}/{path.rpartition('/')[2].partition('.')[0]}"
-                split = split_name(match["split"])
-                cases.add(case_id, patient, [below], where=where, labels=found, group=study, split=split)
-    task: Task = "binary" if len(labels) == 1 else "multilabel"
-    return ImageIndex("CheXpert", root, task, tuple(labels), cases.records())
-
-
-@dataclass(frozen=True)
-class MIMICCXR(ImageSet):
-    """MIMIC-CXR-JPG: the labels of CheXpert, official split.
+    The root holds ``mimic-cxr-2.0.0-chexpert.csv``, ``mimic-cxr-2.0.0-split.csv`` and ``files``. The group of a
+    case is its study; a study without labels has none known.
 
     Attributes:
-        uncertain: What an uncertain label counts as, ``zeros``, ``ones`` or ``ignore``: for all, or for each
-            label by name; labels not named are ignored.
-        blank: What a label that the report does not mention counts as.
-        labels: Labels to keep.
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+        table: The table of labels if it is not where the publisher puts it.
 
     Reference:
         Johnson et al. 2019, "MIMIC-CXR-JPG", arXiv:1901.07042.
     """
 
-    has_laterality: ClassVar[bool] = True
-    uncertain: Uncertain | dict[str, Uncertain] = "ignore"
-    blank: Literal["ignore", "zeros"] = "ignore"
-    labels: tuple[str, ...] = LABELS
-    missing: Missing = "error"
-
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the tables."""
-        return index_mimic_cxr(
-            root, uncertain=self.uncertain, blank=self.blank, labels=self.labels, missing=self.missing
-        )
+        """List the images of the split.
+
+        Raises:
+            DataError: If a table is missing, or a row cannot be used.
+            ConfigError: If a policy or a label is unknown.
+        """
+        values = _readings(self.labels, self.uncertain, self.blank)
+        listed = read_table(need_table(root, _MIMIC_SPLIT, "MIMIC-CXR"))
+        cases = ImageCases(root, listed.path, self.missing)
+        studies = _study_labels(cases, read_table(self._table(root, _MIMIC_LABELS)), self.labels, values)
+        unknown = dict.fromkeys(self.labels, math.nan)
+        for line, (image, study, patient, split) in listed.select(
+            ["dicom_id", "study_id", "subject_id", "split"]
+        ):
+            try:
+                part = split_name(split)
+            except ValueError:
+                cases.fault(line, f"the split is {split!r}; expected train, validate or test")
+                continue
+            stem = f"files/p{patient[:2]}/p{patient}/s{study}/{image}"
+            path = cases.files.suffix_of(stem, (".jpg", ".dcm", ".png"))
+            known = studies.get(study, unknown)
+            cases.add(image, patient, [path], where=line, labels=known, group=study, split=part)
+        return self._made("MIMIC-CXR", root, cases)
 
 
-def index_mimic_cxr(
-    root: Path,
-    *,
-    uncertain: Mapping[str, Uncertain] | Uncertain,
-    blank: Literal["ignore", "zeros"] = "ignore",
-    labels: Sequence[str] = LABELS,
-    missing: Missing = "error",
-) -> ImageIndex:
-    """Index MIMIC-CXR-JPG: labels a study, and the official split, which lists the images.
-
-    Args:
-        root: Folder with ``mimic-cxr-2.0.0-chexpert.csv``, ``mimic-cxr-2.0.0-split.csv`` and ``files``.
-        uncertain: As for `index_chexpert`.
-        blank: As for `index_chexpert`.
-        labels: Labels to keep.
-        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A multi-label index; the group of a case is its study. A study without labels has none known.
-
-    Raises:
-        DataError: If a table is missing, or a row cannot be used.
-        ConfigError: If a policy or a label is unknown.
-    """
-    root = Path(root)
-    values = _readings(labels, uncertain, blank)
-    listed = read_table(need_table(root, _MIMIC_SPLIT, "MIMIC-CXR"))
-    cases = ImageCases(root, listed.path, missing)
-    studies = _study_labels(cases, read_table(need_table(root, _MIMIC_LABELS, "MIMIC-CXR")), labels, values)
-    for line, (image, study, patient, split) in listed.select(
-        ["dicom_id", "study_id", "subject_id", "split"]
-    ):
-        try:
-            part = split_name(split)
-        except ValueError:
-            cases.fault(line, f"the split is {split!r}; expected train, validate or test")
-            continue
-        stem = f"files/p{patient[:2]}/p{patient}/s{study}/{image}"
-        path = cases.files.suffix_of(stem, (".jpg", ".dcm", ".png"))
-        known = studies.get(study, dict.fromkeys(labels, math.nan))
-        cases.add(image, patient, [path], where=line, labels=known, group=study, split=part)
-    task: Task = "binary" if len(labels) == 1 else "multilabel"
-    return ImageIndex("MIMIC-CXR", root, task, tuple(labels), cases.records())
+def _add_image(cases: ImageCases, where: str, path: str, labels: Mapping[str, float]) -> None:
+    """Take in a row of CheXpert, whose path says the split, the patient and the study."""
+    match = _PATH.fullmatch(path)
+    if match is None:
+        cases.fault(where, f"the path {path!r} is not as CheXpert-v1.0/train/patient00001/study1/view1.jpg")
+        return
+    in_root = match["set"] is None or match["set"] in cases.files.entries("")
+    below = path if in_root else path.partition("/")[2]
+    patient, study = match["patient"], f"{match['patient']}/{match['study']}"
+    case_id = f"{study}/{path.rpartition('/')[2].partition('.')[0]}"
+    split = split_name(match["split"])
+    cases.add(case_id, patient, [below], where=where, labels=labels, group=study, split=split)
 
 
 def _study_labels(

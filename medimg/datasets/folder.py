@@ -1,84 +1,61 @@
 """Images sorted into a folder for each class."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medimg.datasets.image_cases import SPLIT_NAMES, ImageCases
+from medimg.datasets.image_cases import SPLIT_NAMES, ImageCases, patient_in, patient_pattern
 from medimg.datasets.image_set import ImageSet, image_files
 from medimg.errors import ConfigError, DataError
 from medimg.records import ImageIndex, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageSet):
-    """A folder of images for each class, alone or below ``train``, ``val`` and ``test``; BUSI is one.
+    r"""A folder of images for each class, alone or below ``train``, ``val`` and ``test``; BUSI is one.
+
+    A case's id is its path below the root. Files named ``_mask`` are skipped, and so are names that begin
+    with ``.`` or ``_``.
 
     Attributes:
-        patient: Regular expression whose group finds the patient in a path; ``None``: every image is one.
-        positive: Classes that count as 1 in a binary task; empty keeps all classes apart.
+        patient: Regular expression whose group finds the patient in a case's id, such as ``(pat\d+)_``;
+            ``None`` declares every image a patient of its own.
+        positive: Classes that count as 1 in a binary task, such as ``malignant`` against the rest; empty
+            keeps the classes as they are.
     """
 
     patient: str | None = None
     positive: tuple[str, ...] = ()
 
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the classes' folders."""
-        return index_folder(root, patient=self.patient, positive=self.positive)
+        """List the images of the classes' folders: a multi-class index, or a binary one.
 
-
-def index_folder(
-    root: Path,
-    *,
-    patient: str | None = None,
-    positive: Sequence[str] = (),
-    name: str | None = None,
-) -> ImageIndex:
-    r"""Index a folder for each class, alone or below ``train``, ``val`` and ``test``.
-
-    A case's id is its path below the root. Files named ``_mask`` are skipped, and so are names that begin
-    with ``.`` or ``_``.
-
-    Args:
-        root: Folder that holds the classes' folders, or the splits'.
-        patient: Regular expression whose group finds the patient in a case's id, such as ``(pat\d+)_``;
-            ``None`` declares every image a patient of its own.
-        positive: Classes that count as 1 in a binary task, such as ``malignant`` against the rest; empty
-            keeps the classes as they are.
-        name: Name of the data set; by default the folder's.
-
-    Returns:
-        A multi-class index, or a binary one if ``positive`` is given.
-
-    Raises:
-        DataError: If there are no classes, a split lacks the classes of another, or a patient is not found.
-        ConfigError: If a class of ``positive`` is unknown.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: expected a folder for each class, and there is none. Check the path.")
-    splits = split_folders(root)
-    places: list[tuple[str | None, Path]] = [(split, root / folder) for folder, split in splits.items()]
-    places = places or [(None, root)]
-    classes = _classes(root, places)
-    pattern = re.compile(patient) if patient else None
-    if unknown := sorted(set(positive) - set(classes)):
-        raise ConfigError(f"positive: {', '.join(unknown)} is no class; {root} has {', '.join(classes)}")
-    task: Task = "binary" if positive else "multiclass"
-    names = ("+".join(positive),) if positive else classes
-    cases = ImageCases(root, root)
-    for split, place in places:
-        for kind in _folders(place):
-            labels = {label: float(kind == label or kind in positive) for label in names}
-            for path in image_files(place / kind):
-                case_id = path.relative_to(root).as_posix()
-                owner = _patient(case_id, pattern)
-                if owner is None:
-                    cases.fault(case_id, f"the pattern {patient!r} finds no patient in it")
-                    continue
-                cases.add(case_id, owner, [case_id], where=case_id, labels=labels, split=split)
-    return ImageIndex(name or root.resolve().name, root, task, names, cases.records())
+        Raises:
+            DataError: If there are no classes, a split lacks the classes of another, or a patient is not found.
+            ConfigError: If a class of ``positive`` is unknown, or ``patient`` is no regular expression.
+        """
+        if not root.is_dir():
+            raise DataError(f"{root}: expected a folder for each class, and there is none. Check the path.")
+        splits = split_folders(root)
+        places: list[tuple[str | None, Path]] = [(split, root / folder) for folder, split in splits.items()]
+        places = places or [(None, root)]
+        classes = _classes(root, places)
+        if unknown := sorted(set(self.positive) - set(classes)):
+            raise ConfigError(f"positive: {', '.join(unknown)} is no class; {root} has {', '.join(classes)}")
+        names = ("+".join(self.positive),) if self.positive else classes
+        cases, pattern = ImageCases(root, root), patient_pattern(self.patient)
+        for split, place in places:
+            for kind in _folders(place):
+                labels = {name: float(kind == name or kind in self.positive) for name in names}
+                for path in image_files(place / kind):
+                    case_id = path.relative_to(root).as_posix()
+                    owner = patient_in(case_id, pattern)
+                    if owner is None:
+                        cases.fault(case_id, f"the pattern {self.patient!r} finds no patient in it")
+                    else:
+                        cases.add(case_id, owner, [case_id], where=case_id, labels=labels, split=split)
+        task: Task = "binary" if self.positive else "multiclass"
+        return ImageIndex(root.resolve().name, root, task, names, cases.records())
 
 
 def split_folders(root: Path) -> dict[str, str]:
@@ -118,10 +95,3 @@ def _of_train(
             f"{places[0][1].parent}: expected a folder train beside {places[0][1].name}, found none"
         )
     return train[0]
-
-
-def _patient(case_id: str, pattern: re.Pattern[str] | None) -> str | None:
-    if pattern is None:
-        return case_id
-    match = pattern.search(case_id)
-    return (match[1] if match.groups() else match[0]) if match else None

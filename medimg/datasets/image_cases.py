@@ -3,11 +3,12 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from medimg.errors import DataError
+from medimg.errors import ConfigError, DataError
 from medimg.io.files import inside
 from medimg.records import Record
 
@@ -239,6 +240,31 @@ def label_value(text: str) -> float:
     if not 0 <= value <= 1:
         raise ValueError(text)
     return value
+
+
+def patient_pattern(text: str | None) -> re.Pattern[str] | None:
+    r"""Compile the regular expression that finds a patient in a case's id; ``None``: each case is a patient.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"patient: {text!r} is no regular expression: {error}") from None
+
+
+def patient_in(case_id: str, pattern: re.Pattern[str] | None) -> str | None:
+    r"""The patient by a case's id: the first group of the pattern, or all of it; ``None`` if it is not found.
+
+    Example:
+        >>> patient_in("benign/pat12_3.png", patient_pattern(r"(pat\d+)_")), patient_in("a", None)
+        ('pat12', 'a')
+    """
+    if pattern is None:
+        return case_id
+    match = pattern.search(case_id)
+    return (match[1] if match.groups() else match[0]) if match else None
 
 
 def split_name(text: str) -> str | None:

@@ -3,12 +3,15 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from medimg.datasets.image_cases import IMAGE_SUFFIXES
+from medimg.datasets.image_cases import IMAGE_SUFFIXES, Missing
+from medimg.datasets.image_table import need_table
 from medimg.errors import DataError
+from medimg.io.files import inside
 from medimg.records import ImageIndex, Record
 
 # The BUSI ultrasound set lays each outline beside its image: `benign (1)_mask.png`, `benign (1)_mask_1.png`.
@@ -55,6 +58,24 @@ class ImageSet(ABC):
         return []
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListedImages(ImageSet):
+    """Images that the publisher's table lists.
+
+    Attributes:
+        table: The table if it is not where the publisher puts it; below the root unless it is absolute.
+        missing: What to do with a case whose image is not there: ``error``, ``skip`` it and say how many, or
+            ``keep`` it, for work on labels alone.
+    """
+
+    table: Path | None = None
+    missing: Missing = "error"
+
+    def _table(self, root: Path, names: Sequence[str]) -> Path:
+        """Where the table lies, under any of the names it was published by."""
+        return need_table(root, names, type(self).__name__) if self.table is None else root / self.table
+
+
 def list_images(root: Path) -> ImageIndex:
     """Every image below a folder as a case of its own, without labels, for prediction.
 
@@ -62,19 +83,19 @@ def list_images(root: Path) -> ImageIndex:
         root: Folder; the path of an image below it is its case id.
 
     Raises:
-        DataError: If there is no image.
+        DataError: If there is no image, or a link leads out of the folder.
     """
     root = Path(root)
     paths = list(image_files(root))
     if not paths:
         raise DataError(f"{root}: no image found at any depth. Check the path.")
-    names = [path.relative_to(root).as_posix() for path in paths]
-    records = [Record(name, name, (path,)) for name, path in sorted(zip(names, paths, strict=True))]
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    records = [Record(name, name, (inside(root, name),)) for name in names]
     return ImageIndex(root.resolve().name, root, "multilabel", (), tuple(records))
 
 
 def image_files(folder: Path) -> Iterator[Path]:
-    """Images at any depth below a folder, sorted; masks, hidden files and links out of it left out.
+    """Images at any depth below a folder, sorted; masks, hidden files and linked folders left out.
 
     Args:
         folder: Where to look.

@@ -7,10 +7,9 @@ Reference:
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from medimg.datasets.image_cases import ImageFiles, Missing
-from medimg.datasets.image_set import ImageSet
+from medimg.datasets.image_cases import ImageFiles
+from medimg.datasets.image_set import ListedImages
 from medimg.datasets.image_table import find_table, need_table, read_table
 from medimg.datasets.table import TableColumns, index_table
 from medimg.records import ImageIndex
@@ -19,60 +18,40 @@ _TRUTHS = ("train.csv", "ISIC_2020_Training_GroundTruth_v2.csv", "ISIC_2020_Trai
 _TESTS = ("test.csv", "ISIC_2020_Test_Metadata.csv")
 
 
-@dataclass(frozen=True)
-class ISIC2020(ImageSet):
+@dataclass(frozen=True, kw_only=True)
+class ISIC2020(ListedImages):
     """ISIC 2020: melanoma or not; pictures that the archive lists as copies stay in one fold.
 
-    Attributes:
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    The table is ``train.csv`` or the archive's own, the images ``jpeg/train/<image_name>.jpg`` or
+    ``train/<image_name>.dcm``.
 
     Reference:
         Rotemberg et al. 2021, "A patient-centric dataset of images and metadata for identifying melanomas",
         doi:10.1038/s41597-021-00815-z.
     """
 
-    missing: Missing = "error"
-
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the table."""
-        return index_isic(root, missing=self.missing)
+        """List the images of the table: a binary index of ``target``, melanoma or not."""
+        return self._index(self._table(root, _TRUTHS), root, "train", ("target",))
 
     def unlabelled(self, root: Path) -> ImageIndex:
         """List the images of the test table."""
-        return index_isic(root, part="test", missing=self.missing)
+        return self._index(need_table(root, _TESTS, "ISIC 2020 test"), root, "test", ())
 
     def known_copies(self, index: ImageIndex) -> list[set[str]]:
         """Copies that the archive lists."""
         return isic_duplicates(index.root)
 
-
-def index_isic(
-    root: Path, *, part: Literal["train", "test"] = "train", missing: Missing = "error"
-) -> ImageIndex:
-    """Index ``train.csv`` with ``jpeg/train/<image_name>.jpg`` or ``train/<image_name>.dcm``, or the test set.
-
-    Args:
-        root: Folder of the data.
-        part: ``train``, or ``test``, which has no labels.
-        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A binary index of ``target``: melanoma or not.
-
-    Raises:
-        DataError: If the table is missing or a row cannot be used.
-    """
-    root = Path(root)
-    table = need_table(root, _TRUTHS if part == "train" else _TESTS, "ISIC 2020")
-    columns = TableColumns(
-        id="image_name",
-        patient="patient_id",
-        images=(_image_template(root, part),),
-        labels=("target",) if part == "train" else (),
-    )
-    return index_table(
-        table, root, columns=columns, task="binary", classes=("target",), missing=missing, name="ISIC-2020"
-    )
+    def _index(self, table: Path, root: Path, part: str, labels: tuple[str, ...]) -> ImageIndex:
+        columns = TableColumns(
+            id="image_name",
+            patient="patient_id",
+            images=(_image_template(root, part),),
+            labels=labels,
+        )
+        return index_table(
+            table, root, columns=columns, classes=("target",), missing=self.missing, name="ISIC-2020"
+        )
 
 
 def isic_duplicates(root: Path) -> list[set[str]]:

@@ -38,9 +38,12 @@ _CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MedMNIST(ImageSet):
-    """One 2D set of MedMNIST, any size, with its official splits.
+    """One set of MedMNIST, any size, 2D or 3D, with its official splits.
+
+    Images of one patient cannot be told apart in these files, so that every image is a patient of its own;
+    the official splits keep patients apart. ``Record.member`` counts within the split's array.
 
     Attributes:
         name: Name of the file without ``.npz``, such as ``chestmnist_224``; the root may be the file itself.
@@ -52,55 +55,46 @@ class MedMNIST(ImageSet):
     name: str = "pneumoniamnist"
 
     def index(self, root: Path) -> ImageIndex:
-        """List the cases of the file."""
-        return index_medmnist(root if root.suffix == ".npz" else root / f"{self.name}.npz")
+        """List the cases of the file: a binary, multi-class or multi-label index with a split for every record.
+
+        The label of a binary index is the class numbered 1.
+
+        Raises:
+            DataError: If the file cannot be read or has another form.
+        """
+        npz = root if root.suffix == ".npz" else root / f"{self.name}.npz"
+        task, names, values = _meaning(npz, _labels(npz))
+        records = [
+            Record(
+                case_id=f"{split}_{member:06d}",
+                patient_id=f"{split}_{member:06d}",
+                images=(npz,),
+                labels=dict(zip(names, row, strict=True)),
+                split=split,
+                member=member,
+            )
+            for split in SPLITS
+            for member, row in enumerate(values[split].tolist())
+        ]
+        records.sort(key=lambda record: record.case_id)
+        return ImageIndex(npz.stem, npz.parent, task, names, tuple(records))
 
     def unlabelled(self, root: Path) -> ImageIndex:
         """List the cases of another file of that kind; its labels are left alone."""
         return self.index(root)
 
 
-def index_medmnist(npz: Path) -> ImageIndex:
-    """Index one MedMNIST file: any size, 2D or 3D, splits as published.
-
-    Images of one patient cannot be told apart in these files, so that every image is a patient of its own;
-    the official splits keep patients apart. ``Record.member`` counts within the split's array.
-
-    Args:
-        npz: File such as ``pneumoniamnist.npz`` or ``chestmnist_224.npz``.
-
-    Returns:
-        A binary, multi-class or multi-label index with a split for every record. The label of a binary
-        index is the class numbered 1.
-
-    Raises:
-        DataError: If the file cannot be read or has another form.
-    """
-    npz = Path(npz)
-    name = re.sub(r"_\d+$", "", npz.stem)
+def _labels(npz: Path) -> dict[str, NDArray[Any]]:
+    """Labels of each split, one row an image."""
     labels = {split: read_array(npz, f"{split}_labels") for split in SPLITS}
-    shapes = {split: _shape(npz, f"{split}_images") for split in SPLITS}
     for split in SPLITS:
-        if labels[split].ndim != 2 or len(labels[split]) != shapes[split][0]:
+        images = _shape(npz, f"{split}_images")[0]
+        if labels[split].ndim != 2 or len(labels[split]) != images:
             raise DataError(
-                f"{npz}: {split}_labels has shape {labels[split].shape} beside {shapes[split][0]} images; "
+                f"{npz}: {split}_labels has shape {labels[split].shape} beside {images} images; "
                 "expected (N, 1) or (N, L). Get the file again."
             )
-    task, names, values = _meaning(npz, name, labels)
-    records = [
-        Record(
-            case_id=f"{split}_{member:06d}",
-            patient_id=f"{split}_{member:06d}",
-            images=(npz,),
-            labels=dict(zip(names, row, strict=True)),
-            split=split,
-            member=member,
-        )
-        for split in SPLITS
-        for member, row in enumerate(values[split].tolist())
-    ]
-    records.sort(key=lambda record: record.case_id)
-    return ImageIndex(npz.stem, npz.parent, task, names, tuple(records))
+    return labels
 
 
 def read_array(npz: Path, key: str) -> NDArray[Any]:
@@ -143,9 +137,10 @@ def _shape(npz: Path, key: str) -> tuple[int, ...]:
 
 
 def _meaning(
-    npz: Path, name: str, labels: Mapping[str, NDArray[Any]]
+    npz: Path, labels: Mapping[str, NDArray[Any]]
 ) -> tuple[Task, tuple[str, ...], dict[str, NDArray[np.float64]]]:
     """Task, names of the labels and a row of values (N, K) for each split."""
+    name = re.sub(r"_\d+$", "", npz.stem)
     every = np.concatenate([labels[split] for split in SPLITS])
     if every.dtype.kind not in "uib" or every.min(initial=0) < 0:
         raise DataError(f"{npz}: expected labels that count from 0, found {every.dtype} from {every.min()}.")

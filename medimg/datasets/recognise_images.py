@@ -1,85 +1,40 @@
 """Telling which data set of 2D images a folder or file holds."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from medimg.datasets.chestxray14 import ENTRIES, Repeats, index_chestxray14
-from medimg.datasets.chexpert import index_chexpert, index_mimic_cxr
-from medimg.datasets.folder import index_folder, split_folders
+from medimg.datasets.chestxray14 import ENTRIES, ChestXray14, Repeats
+from medimg.datasets.chexpert import MIMICCXR, CheXpert
+from medimg.datasets.folder import ImageFolder, split_folders
 from medimg.datasets.image_cases import Missing
-from medimg.datasets.image_set import image_files
+from medimg.datasets.image_set import ListedImages, image_files
 from medimg.datasets.image_table import find_table, read_table
-from medimg.datasets.isic import index_isic
-from medimg.datasets.medmnist import index_medmnist
+from medimg.datasets.isic import ISIC2020
+from medimg.datasets.medmnist import MedMNIST
 from medimg.datasets.ranzcr import LABELS as RANZCR_LABELS
-from medimg.datasets.ranzcr import index_ranzcr
-from medimg.datasets.rsna_mammography import index_rsna_mammography
-from medimg.datasets.rsna_pneumonia import index_rsna_pneumonia
-from medimg.datasets.siim import index_siim
-from medimg.datasets.tiles import index_tiles
-from medimg.datasets.vinbigdata import index_vinbigdata
+from medimg.datasets.ranzcr import RANZCR
+from medimg.datasets.rsna_mammography import RSNAMammography
+from medimg.datasets.rsna_pneumonia import RSNAPneumonia
+from medimg.datasets.siim import SIIMPneumothorax
+from medimg.datasets.tiles import HistologyTiles
+from medimg.datasets.vinbigdata import VinBigData
 from medimg.records import ImageIndex
 
-_Reader = Callable[[Path, Missing, Repeats], ImageIndex]
-
-# Table, columns that tell it from other tables of that name, reader. The first that fits is taken.
-_LAYOUTS: tuple[tuple[str, tuple[str, ...], _Reader], ...] = (
+# Table, columns that tell it from other tables of that name, layout. The first that fits is taken.
+_LAYOUTS: tuple[tuple[str, tuple[str, ...], type[ListedImages]], ...] = (
+    *((name, ("Image Index", "Finding Labels"), ChestXray14) for name in ENTRIES),
+    ("train-small.csv", ("Image", "PatientId", "Cardiomegaly"), ChestXray14),
+    ("mimic-cxr-2.0.0-split.csv", ("dicom_id", "study_id"), MIMICCXR),
+    ("train.csv", ("Path", "Frontal/Lateral"), CheXpert),
+    ("train.csv", ("patient_id", "image_id", "laterality", "view", "cancer"), RSNAMammography),
+    ("stage_2_train_labels.csv", ("patientId", "Target"), RSNAPneumonia),
+    ("train.csv", ("image_id", "class_id", "rad_id"), VinBigData),
     *(
-        (
-            name,
-            ("Image Index", "Finding Labels"),
-            lambda root, missing, _: index_chestxray14(root, missing=missing),
-        )
-        for name in ENTRIES
-    ),
-    (
-        "train-small.csv",
-        ("Image", "PatientId", "Cardiomegaly"),
-        lambda root, missing, repeats: index_chestxray14(root, missing=missing, repeats=repeats),
-    ),
-    (
-        "mimic-cxr-2.0.0-split.csv",
-        ("dicom_id", "study_id"),
-        lambda root, missing, _: index_mimic_cxr(root, uncertain="ignore", missing=missing),
-    ),
-    (
-        "train.csv",
-        ("Path", "Frontal/Lateral"),
-        lambda root, missing, _: index_chexpert(root, uncertain="ignore", missing=missing),
-    ),
-    (
-        "train.csv",
-        ("patient_id", "image_id", "laterality", "view", "cancer"),
-        lambda root, missing, _: index_rsna_mammography(root, missing=missing),
-    ),
-    (
-        "stage_2_train_labels.csv",
-        ("patientId", "Target"),
-        lambda root, missing, _: index_rsna_pneumonia(root, missing=missing),
-    ),
-    (
-        "train.csv",
-        ("image_id", "class_id", "rad_id"),
-        lambda root, missing, _: index_vinbigdata(root, missing=missing),
-    ),
-    *(
-        (name, ("ImageId", "EncodedPixels"), lambda root, missing, _: index_siim(root, missing=missing))
+        (name, ("ImageId", "EncodedPixels"), SIIMPneumothorax)
         for name in ("train-rle.csv", "stage_2_train.csv")
     ),
-    (
-        "train.csv",
-        ("StudyInstanceUID", RANZCR_LABELS[0]),
-        lambda root, missing, _: index_ranzcr(root, missing=missing),
-    ),
-    (
-        "train.csv",
-        ("image_name", "patient_id", "target"),
-        lambda root, missing, _: index_isic(root, missing=missing),
-    ),
-    *(
-        ("train.csv", ("id", code), lambda root, missing, _: index_tiles(root, missing=missing))
-        for code in ("rle", "encoding")
-    ),
+    ("train.csv", ("StudyInstanceUID", RANZCR_LABELS[0]), RANZCR),
+    ("train.csv", ("image_name", "patient_id", "target"), ISIC2020),
+    *(("train.csv", ("id", code), HistologyTiles) for code in ("rle", "encoding")),
 )
 
 
@@ -104,20 +59,22 @@ def recognise_images(
     """
     root = Path(root)
     if root.suffix == ".npz":
-        return index_medmnist(root)
+        return MedMNIST().index(root)
     inside = [path for path in root.glob("*") if not path.name.startswith(".")]
     if len(inside) == 1 and "mnist" in inside[0].name and inside[0].suffix == ".npz":
-        return index_medmnist(inside[0])
+        return MedMNIST().index(inside[0])
     headers: dict[str, tuple[str, ...]] = {}
-    for name, columns, reader in _LAYOUTS:
+    for name, columns, layout in _LAYOUTS:
         path = find_table(root, [name])
         if path is None:
             continue
         if name not in headers:
             headers[name] = read_table(path).header
         if set(columns) <= set(headers[name]):
-            return reader(root, missing, repeats)
-    return index_folder(root) if root.is_dir() and _has_classes(root) else None
+            if layout is ChestXray14:
+                return ChestXray14(missing=missing, repeats=repeats).index(root)
+            return layout(missing=missing).index(root)
+    return ImageFolder().index(root) if root.is_dir() and _has_classes(root) else None
 
 
 def _has_classes(root: Path) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from medimg.datasets.image_cases import ImageCases, Missing
-from medimg.datasets.image_set import ImageSet
-from medimg.datasets.image_table import need_table, read_table
+from medimg.datasets.image_cases import ImageCases
+from medimg.datasets.image_set import ListedImages
+from medimg.datasets.image_table import read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
 
@@ -21,51 +21,35 @@ _FOLDERS = ("stage_2_train_images", "stage_1_train_images", "train_images")
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
-class RSNAPneumonia(ImageSet):
-    """RSNA pneumonia detection, as one label an image.
+@dataclass(frozen=True, kw_only=True)
+class RSNAPneumonia(ListedImages):
+    """RSNA pneumonia detection, as one label an image: ``stage_2_train_images/<patientId>.dcm``.
 
-    Attributes:
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    What its table calls a patient is one image.
     """
 
     has_laterality: ClassVar[bool] = True
-    missing: Missing = "error"
 
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the table."""
-        return index_rsna_pneumonia(root, missing=self.missing)
+        """List the images of the table: a binary index of ``pneumonia``.
 
-
-def index_rsna_pneumonia(root: Path, *, table: Path | None = None, missing: Missing = "error") -> ImageIndex:
-    """Index the images of ``stage_2_train_labels.csv``; what is called a patient there is one image.
-
-    Args:
-        root: Folder with the table and ``stage_2_train_images/<patientId>.dcm``.
-        table: The table if it lies elsewhere.
-        missing: What to do with an image that is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A binary index of ``pneumonia``.
-
-    Raises:
-        DataError: If the table is missing, a row cannot be used, or the rows of an image contradict each other.
-    """
-    root = Path(root)
-    content = read_table(table or need_table(root, _TABLES, "RSNA pneumonia"))
-    cases = ImageCases(root, content.path, missing)
-    targets: dict[str, tuple[int, str]] = {}
-    for line, (image, target) in content.select(["patientId", "Target"]):
-        first = targets.setdefault(image, (line, target))
-        if target not in ("0", "1"):
-            cases.fault(line, f"Target is {target!r}; expected 1 or 0")
-        elif first[1] != target:
-            cases.fault(line, f"{image} has Target {target}, and {first[1]} in line {first[0]}")
-    folder = cases.files.folder_of(_FOLDERS)
-    for image, (line, target) in targets.items():
-        path = cases.files.suffix_of(f"{folder}/{image}", (".dcm", ".png", ".jpg"))
-        cases.add(image, image, [path], where=line, labels={"pneumonia": float(target == "1")})
-    return ImageIndex("RSNA-pneumonia", root, "binary", ("pneumonia",), cases.records())
+        Raises:
+            DataError: If the table is missing, a row cannot be used, or the rows of an image contradict each other.
+        """
+        content = read_table(self._table(root, _TABLES))
+        cases = ImageCases(root, content.path, self.missing)
+        targets: dict[str, tuple[int, str]] = {}
+        for line, (image, target) in content.select(["patientId", "Target"]):
+            first = targets.setdefault(image, (line, target))
+            if target not in ("0", "1"):
+                cases.fault(line, f"Target is {target!r}; expected 1 or 0")
+            elif first[1] != target:
+                cases.fault(line, f"{image} has Target {target}, and {first[1]} in line {first[0]}")
+        folder = cases.files.folder_of(_FOLDERS)
+        for image, (line, target) in targets.items():
+            path = cases.files.suffix_of(f"{folder}/{image}", (".dcm", ".png", ".jpg"))
+            cases.add(image, image, [path], where=line, labels={"pneumonia": float(target == "1")})
+        return ImageIndex("RSNA-pneumonia", root, "binary", ("pneumonia",), cases.records())
 
 
 def pneumonia_boxes(table: Path) -> dict[str, list[Box]]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from medimg.datasets.image_cases import ImageCases, Missing
-from medimg.datasets.image_set import ImageSet
-from medimg.datasets.image_table import need_table, read_table
+from medimg.datasets.image_cases import ImageCases
+from medimg.datasets.image_set import ListedImages
+from medimg.datasets.image_table import read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
 
@@ -17,48 +17,26 @@ _FOLDERS = ("dicom-images-train", "train")
 _SUFFIXES = (".dcm", ".png", ".jpg")
 
 
-@dataclass(frozen=True)
-class SIIMPneumothorax(ImageSet):
-    """SIIM-ACR pneumothorax, as one label an image.
+@dataclass(frozen=True, kw_only=True)
+class SIIMPneumothorax(ListedImages):
+    """SIIM-ACR pneumothorax, as one label an image: whether it has a mask.
 
-    Attributes:
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+    Images lie at any depth, as they were handed out: ``dicom-images-train/<study>/<series>/<ImageId>.dcm``.
+    Patients are not published, so that every image is one. The masks themselves come from `siim_masks`.
     """
 
     has_laterality: ClassVar[bool] = True
-    missing: Missing = "error"
 
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the table."""
-        return index_siim(root, missing=self.missing)
-
-
-def index_siim(root: Path, *, table: Path | None = None, missing: Missing = "error") -> ImageIndex:
-    """Index the images of ``train-rle.csv``; the label is whether an image has a mask.
-
-    Images lie at any depth, as they were handed out: ``dicom-images-train/<study>/<series>/<ImageId>.dcm``.
-
-    Args:
-        root: Folder with the table and the images.
-        table: The table if it lies elsewhere.
-        missing: What to do with an image that is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A binary index of ``pneumothorax``. Patients are not published, so that every image is one. The masks
-        themselves come from `siim_masks`.
-
-    Raises:
-        DataError: If the table is missing or a row cannot be used.
-    """
-    root = Path(root)
-    path = table or need_table(root, _TABLES, "SIIM pneumothorax")
-    masks = siim_masks(path)
-    cases = ImageCases(root, path, missing)
-    places = _places(root)
-    for image, codes in masks.items():
-        place = places.get(image, f"{cases.files.folder_of(_FOLDERS)}/{image}.dcm")
-        cases.add(image, image, [place], where=image, labels={"pneumothorax": float(bool(codes))})
-    return ImageIndex("SIIM-pneumothorax", root, "binary", ("pneumothorax",), cases.records())
+        """List the images of the table: a binary index of ``pneumothorax``."""
+        path = self._table(root, _TABLES)
+        masks = siim_masks(path)
+        cases = ImageCases(root, path, self.missing)
+        places = _places(root)
+        for image, codes in masks.items():
+            place = places.get(image, f"{cases.files.folder_of(_FOLDERS)}/{image}.dcm")
+            cases.add(image, image, [place], where=image, labels={"pneumothorax": float(bool(codes))})
+        return ImageIndex("SIIM-pneumothorax", root, "binary", ("pneumothorax",), cases.records())
 
 
 def siim_masks(table: Path) -> dict[str, list[str]]:
@@ -95,11 +73,8 @@ def siim_masks(table: Path) -> dict[str, list[str]]:
 
 def _places(root: Path) -> dict[str, str]:
     """Where each image lies, by its name without the suffix."""
-    places: dict[str, str] = {}
-    for folder, _, files in os.walk(root):
-        for file in files:
-            path = Path(folder) / file
-            if path.suffix in _SUFFIXES:
-                # Kept by the order of suffixes where a folder holds both the DICOM and its conversion.
-                places.setdefault(path.stem, path.relative_to(root).as_posix())
-    return places
+    found = [Path(folder) / file for folder, _, files in os.walk(root) for file in files]
+    images = [path for path in found if path.suffix in _SUFFIXES]
+    # Where both the DICOM and its conversion are there, the DICOM comes last and stays.
+    images.sort(key=lambda path: (-_SUFFIXES.index(path.suffix), path))
+    return {path.stem: path.relative_to(root).as_posix() for path in images}

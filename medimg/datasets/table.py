@@ -13,6 +13,7 @@ from medimg.errors import ConfigError, DataError
 from medimg.records import ImageIndex, Record, Task
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
+_UNKNOWN = {"", "-1"}  # fields of a class column that say no class
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _check_fit(task: Task, labels: Sequence[str], names: Sequence[str], by_class
 
 
 def _values_of(table: Table, column: str) -> tuple[str, ...]:
-    found = {value for _, (value,) in table.select([column]) if value}
+    found = {value for _, (value,) in table.select([column])} - _UNKNOWN
     if all(value.isdecimal() for value in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
@@ -191,10 +192,11 @@ def _labels(row: dict[str, str], columns: Sequence[str], names: Sequence[str]) -
 
 def _class_labels(row: dict[str, str], column: str, names: Sequence[str]) -> dict[str, float]:
     value = row[column]
-    if value in ("", "-1"):
+    if value in _UNKNOWN:
         return dict.fromkeys(names, math.nan)
-    if value not in names and value.isdecimal() and int(value) < len(names):
-        value = names[int(value)]  # classes named in the config, numbered in the table
+    # Classes named in the config may be numbered in the table, unless their names are numbers themselves.
+    if value.isdecimal() and int(value) < len(names) and not any(name.isdecimal() for name in names):
+        value = names[int(value)]
     if value not in names:
         raise ValueError(f"the class {column} is {value!r}; expected one of {', '.join(names)}")
     return {name: float(name == value) for name in names}

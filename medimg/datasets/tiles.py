@@ -1,10 +1,11 @@
 """Histopathology tiles with masks, as in the HuBMAP challenges: a table of run-length codes, or mask files."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from medimg.datasets.image_cases import ImageCases, Missing
-from medimg.datasets.image_set import image_files
+from medimg.datasets.image_cases import ImageCases, patient_in, patient_pattern
+from medimg.datasets.image_set import ListedImages, image_files
 from medimg.datasets.image_table import Table, find_table, read_table
 from medimg.errors import DataError
 from medimg.records import ImageIndex
@@ -16,41 +17,37 @@ _MASK_FOLDERS = ("masks", "train_masks", "labels")
 _SUFFIXES = (".tiff", ".tif", ".png", ".jpg")
 
 
-def index_tiles(
-    root: Path,
-    *,
-    table: Path | None = None,
-    label: str = "foreground",
-    patient: str | None = None,
-    missing: Missing = "error",
-) -> ImageIndex:
-    r"""Index ``train.csv`` with ``train_images/<id>.tiff``, or a folder ``images`` beside a folder ``masks``.
+@dataclass(frozen=True, kw_only=True)
+class HistologyTiles(ListedImages):
+    r"""Tiles of tissue with masks: ``train.csv`` with ``train_images/<id>.tiff``, or ``images`` beside ``masks``.
 
-    Args:
-        root: Folder of the data.
-        table: Table with ``id`` and the run-length code of each tile (absolute, column-major); by default
-            ``train.csv``, and without one the folders.
+    The table has ``id`` and the run-length code of each tile (absolute, column-major); `tile_masks` reads the codes.
+    The label of a tile is whether its code is empty, and unknown where masks are files, which stand in
+    ``Record.mask``.
+
+    Attributes:
         label: Name of what the masks show.
         patient: Regular expression whose group finds the patient in a tile's id, such as ``(\w+)_\d+``; ``None``
             takes the table's patient column, and without one declares every tile a patient of its own.
-        missing: What to do with a row whose image is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A binary index: whether a tile's code is empty; unknown where masks are files, which stand in
-        ``Record.mask``. The codes come from `tile_masks`.
-
-    Raises:
-        DataError: If there is neither a table nor a folder of masks, or a tile cannot be used.
     """
-    root = Path(root)
-    found = table or find_table(root, ["train.csv"])
-    pattern = re.compile(patient) if patient else None
-    cases = ImageCases(root, found or root, missing)
-    if found is None:
-        _add_files(cases, root, pattern)
-    else:
-        _add_rows(cases, read_table(found), label, pattern)
-    return ImageIndex(root.resolve().name, root, "binary", (label,), cases.records())
+
+    label: str = "foreground"
+    patient: str | None = None
+
+    def index(self, root: Path) -> ImageIndex:
+        """List the tiles of the table, and without one those of the folders: a binary index.
+
+        Raises:
+            DataError: If there is neither a table nor a folder of masks, or a tile cannot be used.
+        """
+        found = find_table(root, ["train.csv"]) if self.table is None else root / self.table
+        pattern = patient_pattern(self.patient)
+        cases = ImageCases(root, found or root, self.missing)
+        if found is None:
+            _add_files(cases, root, pattern)
+        else:
+            _add_rows(cases, read_table(found), self.label, pattern)
+        return ImageIndex(root.resolve().name, root, "binary", (self.label,), cases.records())
 
 
 def tile_masks(table: Path) -> dict[str, str]:
@@ -78,7 +75,7 @@ def _add_rows(cases: ImageCases, table: Table, label: str, pattern: re.Pattern[s
         if code not in ("", "-1") and (len(code.split()) % 2 or not code.replace(" ", "").isdecimal()):
             cases.fault(line, f"expected pairs of a start and a length, found {code[:40]!r}")
             continue
-        who = owner if pattern is None else _patient(tile, pattern)
+        who = owner if pattern is None else patient_in(tile, pattern)
         if who is None:
             cases.fault(
                 line, f"the pattern {pattern.pattern if pattern else ''!r} finds no patient in {tile}"
@@ -101,7 +98,7 @@ def _add_files(cases: ImageCases, root: Path, pattern: re.Pattern[str] | None) -
     for path in image_files(images):
         name = path.relative_to(root).as_posix()
         mask = mask_of.get(path.stem) or mask_of.get(f"{path.stem}_mask")
-        who = path.stem if pattern is None else _patient(path.stem, pattern)
+        who = patient_in(path.stem, pattern)
         if mask is None:
             cases.fault(name, f"has no mask {masks.name}/{path.name}")
         elif who is None:
@@ -118,8 +115,3 @@ def _code_column(table: Table) -> str:
             f"found {', '.join(table.header)}."
         )
     return column
-
-
-def _patient(tile: str, pattern: re.Pattern[str]) -> str | None:
-    match = pattern.search(tile)
-    return (match[1] if match.groups() else match[0]) if match else None

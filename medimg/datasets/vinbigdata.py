@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-from medimg.datasets.image_cases import ImageCases, Missing
-from medimg.datasets.image_set import ImageSet
-from medimg.datasets.image_table import Table, need_table, read_table
+from medimg.datasets.image_cases import ImageCases
+from medimg.datasets.image_set import ListedImages
+from medimg.datasets.image_table import Table, read_table
 from medimg.errors import ConfigError
 from medimg.records import ImageIndex
 
@@ -25,14 +25,15 @@ _NO_FINDING = 14
 Merge = Literal["any", "majority", "all", "mean"]
 
 
-@dataclass(frozen=True)
-class VinBigData(ImageSet):
-    """VinBigData: 14 findings, three readers an image.
+@dataclass(frozen=True, kw_only=True)
+class VinBigData(ListedImages):
+    """VinBigData, ``train.csv`` with ``train/<image_id>.dicom`` or ``.png``: 14 findings, three readers an image.
+
+    No finding is all 14 of them 0. Patients are not published, so that every image is one.
 
     Attributes:
         merge: A finding counts if ``any`` reader has it, more than half (``majority``), or ``all``; ``mean`` makes
-            soft labels.
-        missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+            the share of readers a soft label.
 
     Reference:
         Nguyen et al. 2022, "VinDr-CXR", arXiv:2012.15029.
@@ -40,47 +41,25 @@ class VinBigData(ImageSet):
 
     has_laterality: ClassVar[bool] = True
     merge: Merge = "majority"
-    missing: Missing = "error"
 
     def index(self, root: Path) -> ImageIndex:
-        """List the images of the table."""
-        return index_vinbigdata(root, merge=self.merge, missing=self.missing)
+        """List the images of the table, the readers' findings made one: a multi-label index.
 
-
-def index_vinbigdata(
-    root: Path, *, merge: Merge = "majority", table: Path | None = None, missing: Missing = "error"
-) -> ImageIndex:
-    """Index the images of ``train.csv``, the readers' findings made one.
-
-    Args:
-        root: Folder with the table and ``train/<image_id>.dicom``, or ``.png`` of a converted set.
-        merge: A finding counts if ``any`` reader has it, more than half (``majority``), or ``all``; ``mean`` makes
-            the share of readers a soft label.
-        table: The table if it lies elsewhere.
-        missing: What to do with an image that is not there: ``error``, ``skip`` or ``keep``.
-
-    Returns:
-        A multi-label index of the 14 findings; no finding is all of them 0. Patients are not published, so that
-        every image is one.
-
-    Raises:
-        DataError: If the table is missing or a row cannot be used.
-        ConfigError: If ``merge`` is unknown.
-    """
-    if merge not in get_args(Merge):
-        raise ConfigError(f"merge: expected {', '.join(get_args(Merge))}, found {merge!r}")
-    root = Path(root)
-    content = read_table(table or need_table(root, ["train.csv"], "VinBigData"))
-    cases = ImageCases(root, content.path, missing)
-    readings = _readings(cases, content)
-    for image, (line, readers) in readings.items():
-        path = cases.files.suffix_of(f"train/{image}", (".dicom", ".dcm", ".png", ".jpg"))
-        counts = [sum(number in found for found in readers.values()) for number in range(len(LABELS))]
-        labels = {
-            name: merge_votes(count, len(readers), merge) for name, count in zip(LABELS, counts, strict=True)
-        }
-        cases.add(image, image, [path], where=line, labels=labels)
-    return ImageIndex("VinBigData", root, "multilabel", LABELS, cases.records())
+        Raises:
+            DataError: If the table is missing or a row cannot be used.
+            ConfigError: If ``merge`` is unknown.
+        """
+        if self.merge not in get_args(Merge):
+            raise ConfigError(f"merge: expected {', '.join(get_args(Merge))}, found {self.merge!r}")
+        content = read_table(self._table(root, ["train.csv"]))
+        cases = ImageCases(root, content.path, self.missing)
+        for image, (line, readers) in _readings(cases, content).items():
+            path = cases.files.suffix_of(f"train/{image}", (".dicom", ".dcm", ".png", ".jpg"))
+            counts = [sum(number in found for found in readers.values()) for number in range(len(LABELS))]
+            votes = [merge_votes(count, len(readers), self.merge) for count in counts]
+            labels = dict(zip(LABELS, votes, strict=True))
+            cases.add(image, image, [path], where=line, labels=labels)
+        return ImageIndex("VinBigData", root, "multilabel", LABELS, cases.records())
 
 
 def merge_votes(votes: int, readers: int, merge: Merge) -> float:

@@ -200,34 +200,30 @@ def audit_images(
         reports[outcome.index] = outcome.value or failed
     notes: dict[int, list[ImageFinding]] = defaultdict(list)
     _note_patients(reports, notes)
-    pairs = copies(reports)
-    _note_pairs(reports, pairs, "copies", "has the same pixels as", notes)
+    groups = copies(reports)
+    _note_copies(reports, groups, notes)
     if look_alikes:
-        known = set(pairs)
-        similar = [pair for pair in find_alike([report.picture for report in reports]) if pair not in known]
-        _note_pairs(reports, similar, "look-alikes", "looks like", notes)
+        _note_look_alikes(reports, _alike(reports, groups), notes)
     _note_odd_types(reports, notes)
     return [replace(r, findings=(*r.findings, *notes[number])) for number, r in enumerate(reports)]
 
 
-def copies(reports: Sequence[ImageReport]) -> list[tuple[int, int]]:
-    """Pairs of cases with the same pixels, or of one file, whether it is there or not.
+def copies(reports: Sequence[ImageReport]) -> list[list[int]]:
+    """Cases with the same pixels, or of one file that cannot be read.
 
     Args:
         reports: Reports of all cases.
 
     Returns:
-        Pairs of positions, the lower first, sorted.
+        Positions of each group of two or more, sorted.
     """
-    groups: dict[object, set[int]] = defaultdict(set)
+    groups: dict[object, list[int]] = defaultdict(list)
     for number, report in enumerate(reports):
-        if report.pixel_hash:
-            groups[report.pixel_hash].add(number)
         record = report.record
         # A member counts within its split's array; a file is one, whatever splits list it.
-        groups[record.images, record.member, None if record.member is None else record.split].add(number)
-    pairs = {(a, b) for group in groups.values() for a in group for b in group if a < b}
-    return sorted(pairs)
+        file = (record.images, record.member, None if record.member is None else record.split)
+        groups[report.pixel_hash or file].append(number)
+    return sorted(group for group in groups.values() if len(group) > 1)
 
 
 def keep_together(reports: Sequence[ImageReport], *, look_alikes: bool = False) -> list[set[str]]:
@@ -237,10 +233,15 @@ def keep_together(reports: Sequence[ImageReport], *, look_alikes: bool = False) 
         reports: Reports of all cases.
         look_alikes: Also keep together what only looks the same.
     """
-    pairs = copies(reports)
-    if look_alikes:
-        pairs += find_alike([report.picture for report in reports])
-    return [{reports[a].record.case_id, reports[b].record.case_id} for a, b in pairs]
+    groups = copies(reports)
+    pairs = _alike(reports, groups) if look_alikes else []
+    return [{reports[number].record.case_id for number in together} for together in (*groups, *pairs)]
+
+
+def _alike(reports: Sequence[ImageReport], groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Pairs that look alike; the first of each group of copies stands for all of them."""
+    later = {number for group in groups for number in group[1:]}
+    return find_alike([None if n in later else report.picture for n, report in enumerate(reports)])
 
 
 def _note_patients(reports: Sequence[ImageReport], notes: dict[int, list[ImageFinding]]) -> None:
@@ -257,26 +258,35 @@ def _note_patients(reports: Sequence[ImageReport], notes: dict[int, list[ImageFi
             notes[number].append(ImageFinding("refuse", "patients", text))
 
 
-def _note_pairs(
-    reports: Sequence[ImageReport],
-    pairs: Iterable[tuple[int, int]],
-    kind: Kind,
-    words: str,
-    notes: dict[int, list[ImageFinding]],
+def _note_copies(
+    reports: Sequence[ImageReport], groups: Sequence[Sequence[int]], notes: dict[int, list[ImageFinding]]
+) -> None:
+    for group in groups:
+        agree = len({_labels(reports[number].record) for number in group}) == 1
+        kind: Kind = "copies" if agree else "conflicts"
+        for number in group:
+            others = [other for other in group[: _NAMED + 1] if other != number]
+            text = _twins(reports, number, others, len(group) - 1)
+            notes[number].append(ImageFinding("warn", kind, f"has the same pixels as {text}"))
+
+
+def _note_look_alikes(
+    reports: Sequence[ImageReport], pairs: Iterable[tuple[int, int]], notes: dict[int, list[ImageFinding]]
 ) -> None:
     twins: dict[int, list[int]] = defaultdict(list)
     for one, other in pairs:
         twins[one].append(other)
         twins[other].append(one)
     for number, others in twins.items():
-        record = reports[number].record
-        named = [_describe(record, reports[other].record) for other in others[:_NAMED]]
-        if kind == "copies" and any(_labels(record) != _labels(reports[other].record) for other in others):
-            found: Kind = "conflicts"
-        else:
-            found = kind
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        notes[number].append(ImageFinding("warn", found, f"{words} {'; '.join(named)}{more}"))
+        text = _twins(reports, number, others, len(others))
+        notes[number].append(ImageFinding("warn", "look-alikes", f"looks like {text}"))
+
+
+def _twins(reports: Sequence[ImageReport], number: int, others: Sequence[int], count: int) -> str:
+    """The first of the others by name, and how many there are beyond them."""
+    record = reports[number].record
+    named = [_describe(record, reports[other].record) for other in others[:_NAMED]]
+    return "; ".join(named) + (f" and {count - _NAMED} more" if count > _NAMED else "")
 
 
 def _describe(record: Record, twin: Record) -> str:

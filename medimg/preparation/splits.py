@@ -47,7 +47,7 @@ def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
         F splits; every case stands in the validation side of exactly one.
 
     Raises:
-        DataError: If there are fewer patients than folds.
+        DataError: If there are fewer than 2 folds, or fewer patients than folds.
 
     Example:
         >>> cases = [Record(f"c{i}", f"p{i // 2}", ()) for i in range(4)]
@@ -55,6 +55,10 @@ def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
         [('c2', 'c3'), ('c0', 'c1')]
     """
     patients = sorted({record.patient_id for record in records})
+    if num_folds < 2:
+        raise DataError(
+            f"expected at least 2 folds, found num_folds {num_folds}: one side trains, the other validates"
+        )
     if len(patients) < num_folds:
         raise DataError(
             f"{num_folds} folds need at least {num_folds} patients, found {len(patients)}: "

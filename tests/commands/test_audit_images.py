@@ -8,7 +8,7 @@ import pytest
 from medimg.cli import main
 from medimg.commands.audit import audit
 from medimg.commands.audit_images import audit_image_set
-from medimg.datasets.folder import index_folder
+from medimg.datasets.folder import ImageFolder
 from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError
 
@@ -72,7 +72,7 @@ def test_many_sizes_and_findings_are_cut(tmp_path, write_class_folders, write_pi
     root = write_class_folders(tmp_path, {"a": 1, "b": 1})
     for number in range(45):
         write_picture(root / "a" / f"{number}.png", np.full((20 + number, 30), number, np.uint8))
-    assert audit_image_set(index_folder(root), look_alikes=False) == 0
+    assert audit_image_set(ImageFolder().index(root), look_alikes=False) == 0
     said = capsys.readouterr().out
     assert "46 sizes: smallest 20 x 30" in said or "45 sizes: smallest 20 x 30" in said
     assert "... and 5 more cases with findings" in said

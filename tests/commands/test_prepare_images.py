@@ -4,14 +4,14 @@ import pytest
 import yaml
 
 from medimg.commands.prepare_images import prepare_image_set
-from medimg.datasets.folder import index_folder
+from medimg.datasets.folder import ImageFolder
 from medimg.datasets.table import ImageTable, TableColumns
 from medimg.errors import DataError
 from medimg.preparation.image_prepare import ImagePreparation
 
 
 def test_the_table_leads_to_the_prepared_images(tmp_path, write_class_folders, capsys):
-    index = index_folder(write_class_folders(tmp_path / "raw", {"no": 2, "yes": 1}))
+    index = ImageFolder().index(write_class_folders(tmp_path / "raw", {"no": 2, "yes": 1}))
     out = tmp_path / "out"
     assert prepare_image_set(index, out, ImagePreparation(longest_side=20)) == 0
     assert "3 cases prepared now, 0 were up to date, 0 failed" in capsys.readouterr().out
@@ -28,7 +28,7 @@ def test_the_table_leads_to_the_prepared_images(tmp_path, write_class_folders, c
 
 
 def test_failing_files(tmp_path, write_class_folders, capsys):
-    index = index_folder(write_class_folders(tmp_path / "raw", {"no": 2, "yes": 1}))
+    index = ImageFolder().index(write_class_folders(tmp_path / "raw", {"no": 2, "yes": 1}))
     index.records[0].images[0].write_bytes(b"")
     with pytest.raises(DataError, match=r"no/no \(1\)\.png"):
         prepare_image_set(index, tmp_path / "out", ImagePreparation())

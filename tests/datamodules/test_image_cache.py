@@ -8,7 +8,7 @@ import pytest
 
 from medimg.datamodules import image_cache
 from medimg.datamodules.image_cache import CacheOptions, ImageCache
-from medimg.datasets.folder import index_folder
+from medimg.datasets.folder import ImageFolder
 from medimg.errors import DataError
 from medimg.preparation.image_pixels import ImageOptions, read_pixels
 
@@ -33,7 +33,7 @@ def counted(monkeypatch):
 
 
 def cache_of(root, tmp_path, options=OPTIONS, **limits):
-    return ImageCache(index_folder(root), options, CacheOptions(tmp_path / "kept", **limits))
+    return ImageCache(ImageFolder().index(root), options, CacheOptions(tmp_path / "kept", **limits))
 
 
 def test_decoded_once(root, tmp_path, counted):

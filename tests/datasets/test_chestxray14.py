@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.chestxray14 import LABELS, index_chestxray14
+from medimg.datasets.chestxray14 import LABELS, ChestXray14
 from medimg.errors import DataError
 
 HEADER = [
@@ -41,7 +41,7 @@ def write_simple(root, write_table, **tables):
 
 
 def test_official_table(root):
-    index = index_chestxray14(root)
+    index = ChestXray14().index(root)
     assert (index.task, index.classes) == ("multilabel", LABELS)
     first, second, third = index.records
     assert (first.case_id, first.patient_id) == ("00000001_000", "00000001")
@@ -53,16 +53,16 @@ def test_official_table(root):
 
 def test_official_lists(root):
     write_lists(root, ["00000001_000.png", "00000001_001.png"], ["00000002_000.png"])
-    assert [record.split for record in index_chestxray14(root).records] == ["train", "train", "test"]
+    assert [record.split for record in ChestXray14().index(root).records] == ["train", "train", "test"]
     write_lists(root, ["00000001_000.png"], ["00000002_000.png"])
     with pytest.raises(DataError, match=r"00000001_001\.png stands in none of the lists"):
-        index_chestxray14(root)
+        ChestXray14().index(root)
     write_lists(root, ["00000001_000.png"], ["00000001_000.png"])
     with pytest.raises(DataError, match="stands in both official lists"):
-        index_chestxray14(root)
+        ChestXray14().index(root)
     (root / "test_list.txt").unlink()
     with pytest.raises(DataError, match=r"lacks test_list\.txt"):
-        index_chestxray14(root)
+        ChestXray14().index(root)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_rows_that_cannot_be_used(root, write_table, place, value, says):
     row[place] = value
     write_table(root / TABLE, HEADER, [row, *ROWS[1:]])
     with pytest.raises(DataError) as refused:
-        index_chestxray14(root)
+        ChestXray14().index(root)
     assert says in str(refused.value)
 
 
@@ -92,7 +92,7 @@ def test_simplified_tables(tmp_path, write_table):
         valid_small=[("00000003_000.png", ["Edema"])],
         test=[("00000004_000.png", [])],
     )
-    index = index_chestxray14(tmp_path, missing="keep")
+    index = ChestXray14(missing="keep").index(tmp_path)
     assert [record.split for record in index.records] == ["train", "train", "val", "test"]
     assert index.records[0].labels["Mass"] == 1 and index.records[2].labels["Edema"] == 1
 
@@ -105,24 +105,24 @@ def test_images_in_two_tables(tmp_path, write_table):
         valid_small=[("00000001_000.png", [])],
     )
     with pytest.raises(DataError, match=r"1 images stand in more than one split, such as 00000001_000\.png"):
-        index_chestxray14(tmp_path, missing="keep")
-    held = index_chestxray14(tmp_path, missing="keep", repeats="held_out")
+        ChestXray14(missing="keep").index(tmp_path)
+    held = ChestXray14(missing="keep", repeats="held_out").index(tmp_path)
     assert [(r.case_id, r.split) for r in held.records] == [
         ("00000001_000", "val"),
         ("00000002_000", "train"),
     ]
-    apart = index_chestxray14(tmp_path, missing="keep", repeats="separate")
+    apart = ChestXray14(missing="keep", repeats="separate").index(tmp_path)
     assert [r.case_id for r in apart.records] == ["00000001_000@train", "00000001_000@val", "00000002_000"]
 
 
 def test_no_table(tmp_path):
-    with pytest.raises(DataError, match="expected the ChestX-ray14 table"):
-        index_chestxray14(tmp_path)
+    with pytest.raises(DataError, match="expected the ChestXray14 table"):
+        ChestXray14().index(tmp_path)
 
 
 @pytest.mark.real
 def test_the_whole_table():
-    index = index_chestxray14(Path(os.environ["MEDIMG_REAL_DATA"]) / "tables", missing="keep")
+    index = ChestXray14(missing="keep").index(Path(os.environ["MEDIMG_REAL_DATA"]) / "tables")
     assert len(index.records) == 112_120
     assert len({record.patient_id for record in index.records}) == 30_805
     positives = Counter(name for r in index.records for name, value in r.labels.items() if value)
@@ -134,8 +134,8 @@ def test_the_whole_table():
 def test_the_course_tables():
     root = Path(os.environ["MEDIMG_REAL_DATA"]) / "NIH-ChestXray14"
     with pytest.raises(DataError, match="198 images stand in more than one split"):
-        index_chestxray14(root)
-    kept = index_chestxray14(root, missing="keep", repeats="held_out")
+        ChestXray14().index(root)
+    kept = ChestXray14(missing="keep", repeats="held_out").index(root)
     assert Counter(r.split for r in kept.records) == {"train": 802, "val": 200, "test": 420}
-    there = index_chestxray14(root, missing="skip", repeats="held_out")
+    there = ChestXray14(missing="skip", repeats="held_out").index(root)
     assert Counter(r.split for r in there.records) == {"train": 15, "val": 4, "test": 13}

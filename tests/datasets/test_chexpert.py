@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.chexpert import COMPETITION_LABELS, LABELS, CheXpert, index_chexpert, index_mimic_cxr
+from medimg.datasets.chexpert import COMPETITION_LABELS, LABELS, MIMICCXR, CheXpert
 from medimg.errors import ConfigError, DataError
 
 FACTS = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"]
@@ -31,7 +31,7 @@ def root(tmp_path, write_picture, write_table):
 
 
 def test_records(root):
-    index = index_chexpert(root, uncertain="ignore")
+    index = CheXpert().index(root)
     assert (index.task, index.classes) == ("multilabel", LABELS)
     first, _, third = index.records
     assert first.case_id == "patient00001/study1/view1_frontal"
@@ -42,40 +42,40 @@ def test_records(root):
 
 def test_the_root_may_be_the_folder_above(root, write_table):
     (root / "train.csv").rename(root.parent / "train.csv")
-    index = index_chexpert(root.parent, uncertain="ignore")
+    index = CheXpert().index(root.parent)
     assert index.records[0].images[0].is_file()
 
 
 @pytest.mark.parametrize(("policy", "value"), [("zeros", 0.0), ("ones", 1.0), ("ignore", math.nan)])
 def test_one_policy_for_all(root, policy, value):
-    labels = index_chexpert(root, uncertain=policy).records[0].labels
+    labels = CheXpert(uncertain=policy).index(root).records[0].labels
     assert labels["Edema"] == pytest.approx(value, nan_ok=True)
     assert labels["Fracture"] == 1.0
     assert math.isnan(labels["Pneumonia"])
 
 
 def test_a_policy_a_label_and_blanks(root):
-    index = index_chexpert(root, uncertain={"Edema": "ones", "Fracture": "zeros"}, blank="zeros")
+    index = CheXpert(uncertain={"Edema": "ones", "Fracture": "zeros"}, blank="zeros").index(root)
     first, second, _ = index.records
     assert (first.labels["Edema"], second.labels["Fracture"], first.labels["Pneumonia"]) == (1.0, 0.0, 0.0)
 
 
 def test_some_labels_only(root):
-    assert index_chexpert(root, uncertain="ignore", labels=COMPETITION_LABELS).classes == COMPETITION_LABELS
+    assert CheXpert(labels=COMPETITION_LABELS).index(root).classes == COMPETITION_LABELS
 
 
 def test_settings_and_rows_that_cannot_be_used(root, write_table):
     for bad in ({"uncertain": "maybe"}, {"uncertain": {"Edema": "maybe"}}):
         with pytest.raises(ConfigError, match="expected zeros, ones or ignore for"):
-            index_chexpert(root, **bad)
+            CheXpert(**bad).index(root)
     with pytest.raises(ConfigError, match="'Measles' is no label"):
-        index_chexpert(root, uncertain={"Measles": "ones"})
+        CheXpert(uncertain={"Measles": "ones"}).index(root)
     with pytest.raises(ConfigError, match="blank: expected ignore or zeros"):
-        index_chexpert(root, uncertain="ones", blank="ones")
+        CheXpert(uncertain="ones", blank="ones").index(root)
     rows = [row("patient1/x.jpg"), row("train/patient00001/study1/view1_frontal.jpg", Edema="2")]
     write_table(root / "train.csv", [*FACTS, *LABELS], rows)
     with pytest.raises(DataError) as refused:
-        index_chexpert(root, uncertain="ones")
+        CheXpert(uncertain="ones").index(root)
     assert "train.csv, line 2: the path 'patient1/x.jpg'" in str(refused.value)
     assert "train.csv, line 3: a label is '2'" in str(refused.value)
 
@@ -96,7 +96,7 @@ def test_mimic(tmp_path, write_picture, write_table):
     )
     for image, study, patient, _ in rows:
         write_picture(tmp_path / "files" / "p10" / f"p{patient}" / f"s{study}" / f"{image}.jpg")
-    index = index_mimic_cxr(tmp_path, uncertain="ones")
+    index = MIMICCXR(uncertain="ones").index(tmp_path)
     first, second, third = index.records
     assert (first.case_id, first.patient_id, first.group) == ("img-a", "10000032", "50001")
     assert first.labels["Edema"] == second.labels["Edema"] == 1.0
@@ -107,7 +107,7 @@ def test_mimic(tmp_path, write_picture, write_table):
 @pytest.mark.real
 def test_the_whole_table():
     root = Path(os.environ["MEDIMG_REAL_DATA"]) / "tables"
-    index = index_chexpert(root, table=root / "chexpert_train.csv.gz", uncertain="ignore", missing="keep")
+    index = CheXpert(table=root / "chexpert_train.csv.gz", missing="keep").index(root)
     assert len(index.records) == 223_414
     assert len({record.patient_id for record in index.records}) == 64_540
     ones = sum(record.labels["No Finding"] == 1 for record in index.records)

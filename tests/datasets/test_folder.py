@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.folder import ImageFolder, index_folder
+from medimg.datasets.folder import ImageFolder
 from medimg.errors import ConfigError, DataError
 
 
@@ -13,7 +13,7 @@ def test_classes_masks_and_hidden_files(tmp_path, write_class_folders, write_pic
         write_picture(root / "benign" / name)
     (root / "benign" / "notes.txt").write_text("x")
     write_picture(root / "malignant" / "deep" / "er.PNG")
-    index = index_folder(root)
+    index = ImageFolder().index(root)
     assert (index.task, index.classes) == ("multiclass", ("benign", "malignant"))
     assert [record.case_id for record in index.records] == [
         "benign/benign (1).png",
@@ -28,7 +28,7 @@ def test_classes_masks_and_hidden_files(tmp_path, write_class_folders, write_pic
 def test_splits_and_positive_class(tmp_path, write_class_folders):
     for split in ("train", "valid", "test"):
         write_class_folders(tmp_path, {"no": 1, "yes": 2}, prefix=split)
-    index = index_folder(tmp_path, positive=["yes"])
+    index = ImageFolder(positive=["yes"]).index(tmp_path)
     assert (index.task, index.classes) == ("binary", ("yes",))
     assert [(r.split, r.labels["yes"]) for r in index.records][:3] == [
         ("test", 0.0),
@@ -40,39 +40,39 @@ def test_splits_and_positive_class(tmp_path, write_class_folders):
 
 def test_patient_from_the_name(tmp_path, write_class_folders):
     root = write_class_folders(tmp_path, {"no": 2, "yes": 2})
-    index = index_folder(root, patient=r"\((\d+)\)")
+    index = ImageFolder(patient=r"\((\d+)\)").index(root)
     assert [record.patient_id for record in index.records] == ["1", "2", "1", "2"]
     with pytest.raises(DataError, match="finds no patient"):
-        index_folder(root, patient=r"pat(\d+)")
+        ImageFolder(patient=r"pat(\d+)").index(root)
 
 
 def test_what_is_no_folder_of_classes(tmp_path, write_class_folders):
     with pytest.raises(DataError, match="there is none"):
-        index_folder(tmp_path / "none")
+        ImageFolder().index(tmp_path / "none")
     write_class_folders(tmp_path / "a", {"only": 2})
     with pytest.raises(DataError, match=r"two or more folders of images, one a class.*found only"):
-        index_folder(tmp_path / "a")
+        ImageFolder().index(tmp_path / "a")
     write_class_folders(tmp_path / "b", {"no": 1, "yes": 1}, prefix="test")
     with pytest.raises(DataError, match="expected a folder train beside test"):
-        index_folder(tmp_path / "b")
+        ImageFolder().index(tmp_path / "b")
     write_class_folders(tmp_path / "b", {"no": 1}, prefix="train")
     with pytest.raises(DataError, match="the class yes has no training images"):
-        index_folder(tmp_path / "b")
+        ImageFolder().index(tmp_path / "b")
     write_class_folders(tmp_path / "c", {"no": 1, "yes": 1})
     with pytest.raises(ConfigError, match="maybe is no class"):
-        index_folder(tmp_path / "c", positive=["maybe"])
+        ImageFolder(positive=["maybe"]).index(tmp_path / "c")
 
 
 def test_a_link_out_of_the_root_is_refused(tmp_path, write_class_folders, write_picture):
     root = write_class_folders(tmp_path / "data", {"no": 1, "yes": 1})
     (root / "no" / "x.png").symlink_to(write_picture(tmp_path / "outside.png"))
     with pytest.raises(DataError, match="outside the data folder"):
-        index_folder(root)
+        ImageFolder().index(root)
 
 
 @pytest.mark.real
 def test_busi():
-    index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI", positive=["malignant"])
+    index = ImageFolder(positive=["malignant"]).index(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
     assert len(index.records) == 625
     assert sum(record.labels["malignant"] for record in index.records) == 168
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medimg.datasets.medmnist import MedMNIST, index_medmnist, read_array
+from medimg.datasets.medmnist import MedMNIST, read_array
 from medimg.errors import DataError
 
 
@@ -34,7 +34,7 @@ def write(path, labels, shape=(28, 28), count=4):
     ],
 )
 def test_tasks_sizes_and_members(tmp_path, name, labels, shape, task, classes):
-    index = index_medmnist(write(tmp_path / name, labels, shape))
+    index = MedMNIST().index(write(tmp_path / name, labels, shape))
     assert index.task == task and len(index.records) == 12
     assert classes is None or index.classes == classes
     record = next(r for r in index.records if r.split == "val" and r.member == 1)
@@ -57,17 +57,17 @@ def test_damaged_files_are_refused(tmp_path):
         ("none.npz", "no such file"),
     ]:
         with pytest.raises(DataError, match=says):
-            index_medmnist(tmp_path / name)
+            MedMNIST().index(tmp_path / name)
 
 
 def test_labels_that_do_not_fit(tmp_path):
     arrays = dict(np.load(write(tmp_path / "a.npz", [0, 1, 1, 0])))
     np.savez(tmp_path / "b.npz", **{**arrays, "val_labels": arrays["val_labels"][:3]})
     with pytest.raises(DataError, match=r"val_labels has shape \(3, 1\) beside 4 images"):
-        index_medmnist(tmp_path / "b.npz")
+        MedMNIST().index(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", **{**arrays, "val_labels": np.full((4, 1), -1)})
     with pytest.raises(DataError, match="labels that count from 0"):
-        index_medmnist(tmp_path / "c.npz")
+        MedMNIST().index(tmp_path / "c.npz")
 
 
 def test_pickles_are_not_run(tmp_path):
@@ -78,7 +78,7 @@ def test_pickles_are_not_run(tmp_path):
 
 @pytest.mark.real
 def test_pneumoniamnist():
-    index = index_medmnist(Path(os.environ["MEDIMG_REAL_DATA"]) / "medmnist" / "pneumoniamnist.npz")
+    index = MedMNIST().index(Path(os.environ["MEDIMG_REAL_DATA"]) / "medmnist" / "pneumoniamnist.npz")
     count = {split: sum(r.split == split for r in index.records) for split in ("train", "val", "test")}
     assert count == {"train": 4708, "val": 524, "test": 624}
     assert sum(r.labels["pneumonia"] for r in index.records if r.split == "test") == 390
@@ -96,4 +96,4 @@ def test_medmnist_takes_a_folder_or_a_file(tmp_path):
         assert (index.task, index.classes, len(index.records)) == ("binary", ("pneumonia",), 14)
     assert len(MedMNIST().unlabelled(path).records) == 14
     with pytest.raises(DataError, match=r"breastmnist\.npz: there is no such file"):
-        MedMNIST("breastmnist").index(tmp_path)
+        MedMNIST(name="breastmnist").index(tmp_path)

@@ -1,6 +1,6 @@
 import pytest
 
-from medimg.datasets.ranzcr import LABELS, index_ranzcr
+from medimg.datasets.ranzcr import LABELS, RANZCR
 from medimg.errors import DataError
 
 
@@ -9,7 +9,7 @@ def test_labels_and_patients(tmp_path, write_table, write_picture):
     write_table(tmp_path / "train.csv", ["StudyInstanceUID", *LABELS, "PatientID"], rows)
     for row in rows:
         write_picture(tmp_path / "train" / f"{row[0]}.jpg")
-    index = index_ranzcr(tmp_path)
+    index = RANZCR().index(tmp_path)
     assert (index.task, index.classes) == ("multilabel", LABELS) and len(LABELS) == 11
     first, second = index.records
     assert first.labels["Swan Ganz Catheter Present"] == 1 and sum(second.labels.values()) == 0
@@ -18,4 +18,4 @@ def test_labels_and_patients(tmp_path, write_table, write_picture):
 
 def test_no_table(tmp_path):
     with pytest.raises(DataError, match=r"expected the RANZCR table train\.csv"):
-        index_ranzcr(tmp_path)
+        RANZCR().index(tmp_path)

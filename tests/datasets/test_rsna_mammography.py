@@ -1,6 +1,6 @@
 import pytest
 
-from medimg.datasets.rsna_mammography import index_rsna_mammography
+from medimg.datasets.rsna_mammography import RSNAMammography
 from medimg.errors import DataError
 
 HEADER = ["site_id", "patient_id", "image_id", "laterality", "view", "age", "cancer", "biopsy"]
@@ -22,7 +22,7 @@ def root(tmp_path, write_table):
 
 
 def test_the_breast_is_the_group(root):
-    index = index_rsna_mammography(root)
+    index = RSNAMammography().index(root)
     assert (index.task, index.classes, len(index.records)) == ("binary", ("cancer",), 3)
     groups = {record.case_id: (record.group, record.labels["cancer"]) for record in index.records}
     assert groups == {
@@ -36,7 +36,7 @@ def test_the_breast_is_the_group(root):
 
 def test_the_test_set_has_no_labels(root, write_table):
     write_table(root / "test.csv", [*HEADER[:6], "prediction_id"], [[1, 10008, 5, "L", "CC", 61, "10008_L"]])
-    index = index_rsna_mammography(root, part="test", missing="keep", suffix=".png")
+    index = RSNAMammography(missing="keep", suffix=".png").unlabelled(root)
     (record,) = index.records
     assert (record.group, record.labels, record.images[0].name) == ("10008_L", {}, "5.png")
 
@@ -44,10 +44,10 @@ def test_the_test_set_has_no_labels(root, write_table):
 def test_images_of_one_breast_cannot_differ(root, write_table):
     write_table(root / "train.csv", HEADER, [*ROWS[:2], [1, 10006, 7, "L", "AT", 61.0, 1, 0]])
     with pytest.raises(DataError, match=r"breast 10006_L has cancer 0 in .* and 1 in"):
-        index_rsna_mammography(root, missing="keep")
+        RSNAMammography(missing="keep").index(root)
 
 
 def test_unknown_side_or_view(root, write_table):
     write_table(root / "train.csv", HEADER, [[1, 10006, 7, "X", "CC", 61.0, 1, 0]])
     with pytest.raises(DataError, match="line 2: found laterality 'X'"):
-        index_rsna_mammography(root)
+        RSNAMammography().index(root)

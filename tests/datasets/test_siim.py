@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.siim import index_siim, siim_masks
+from medimg.datasets.siim import SIIMPneumothorax, siim_masks
 from medimg.errors import DataError
 
 HEADER = ["ImageId", " EncodedPixels"]
@@ -17,7 +17,7 @@ def test_images_at_any_depth(tmp_path, write_table):
         path = tmp_path / "dicom-images-train" / "study" / "series" / f"{name}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    index = index_siim(tmp_path)
+    index = SIIMPneumothorax().index(tmp_path)
     assert [(r.case_id, r.labels["pneumothorax"]) for r in index.records] == [("1.2.3", 0.0), ("1.2.4", 1.0)]
     assert index.records[1].images[0].parent.name == "series"
     assert siim_masks(table) == {"1.2.3": [], "1.2.4": ["5 2 10 3", "90 1"]}
@@ -36,13 +36,13 @@ def test_images_at_any_depth(tmp_path, write_table):
 def test_damaged_codes(tmp_path, write_table, rows, says):
     write_table(tmp_path / "train-rle.csv", HEADER, rows)
     with pytest.raises(DataError, match=says):
-        index_siim(tmp_path)
+        SIIMPneumothorax().index(tmp_path)
 
 
 @pytest.mark.real
 def test_the_whole_table():
     root = Path(os.environ["MEDIMG_REAL_DATA"]) / "tables"
-    index = index_siim(root, missing="keep")
+    index = SIIMPneumothorax(missing="keep").index(root)
     assert len(index.records) == 12_047
     assert sum(record.labels["pneumothorax"] for record in index.records) == 2_669
     assert sum(map(len, siim_masks(root / "siim-pneumothorax-train-rle.csv.gz").values())) == 3_576

@@ -1,6 +1,6 @@
 import pytest
 
-from medimg.datasets.tiles import index_tiles, tile_masks
+from medimg.datasets.tiles import HistologyTiles, tile_masks
 from medimg.errors import DataError
 
 
@@ -10,7 +10,7 @@ def test_table_of_codes(tmp_path, write_table, write_picture):
     )
     for name in ("10044", "2"):
         write_picture(tmp_path / "train_images" / f"{name}.tiff")
-    index = index_tiles(tmp_path, label="unit")
+    index = HistologyTiles(label="unit").index(tmp_path)
     assert [(r.case_id, r.labels["unit"], r.images[0].name) for r in index.records] == [
         ("10044", 1.0, "10044.tiff"),
         ("2", 0.0, "2.tiff"),
@@ -24,11 +24,11 @@ def test_patients_by_column_or_pattern(tmp_path, write_table):
         ["id", "encoding", "patient_number"],
         [["s1_0", "", "7"], ["s1_1", "1 2", "7"]],
     )
-    assert {r.patient_id for r in index_tiles(tmp_path, missing="keep").records} == {"7"}
-    by_name = index_tiles(tmp_path, patient=r"(s\d+)_", missing="keep")
+    assert {r.patient_id for r in HistologyTiles(missing="keep").index(tmp_path).records} == {"7"}
+    by_name = HistologyTiles(patient=r"(s\d+)_", missing="keep").index(tmp_path)
     assert {r.patient_id for r in by_name.records} == {"s1"}
     with pytest.raises(DataError, match="finds no patient"):
-        index_tiles(tmp_path, patient=r"(t\d+)_", missing="keep")
+        HistologyTiles(patient=r"(t\d+)_", missing="keep").index(tmp_path)
 
 
 def test_folders_of_images_and_masks(tmp_path, write_picture):
@@ -36,19 +36,19 @@ def test_folders_of_images_and_masks(tmp_path, write_picture):
         write_picture(tmp_path / "images" / f"{name}.png")
     write_picture(tmp_path / "masks" / "a.png")
     with pytest.raises(DataError, match=r"images/b\.png: has no mask"):
-        index_tiles(tmp_path)
+        HistologyTiles().index(tmp_path)
     write_picture(tmp_path / "masks" / "b_mask.png")
-    index = index_tiles(tmp_path)
+    index = HistologyTiles().index(tmp_path)
     assert [r.mask.name for r in index.records] == ["a.png", "b_mask.png"]
     assert index.records[0].labels == {}
 
 
 def test_what_cannot_be_used(tmp_path, write_table):
     with pytest.raises(DataError, match="found neither"):
-        index_tiles(tmp_path)
+        HistologyTiles().index(tmp_path)
     table = write_table(tmp_path / "train.csv", ["id", "rle"], [["a", "1 2 3"]])
     with pytest.raises(DataError, match="line 2: expected pairs of a start and a length"):
-        index_tiles(tmp_path, missing="keep")
+        HistologyTiles(missing="keep").index(tmp_path)
     write_table(tmp_path / "train.csv", ["id", "rle"], [["a", ""], ["a", ""]])
     with pytest.raises(DataError, match="line 3: the id a stands twice"):
         tile_masks(table)

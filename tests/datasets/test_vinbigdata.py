@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.vinbigdata import LABELS, VinBigData, index_vinbigdata
+from medimg.datasets.vinbigdata import LABELS, VinBigData
 from medimg.errors import ConfigError, DataError
 
 HEADER = ["image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max"]
@@ -25,7 +25,7 @@ ROWS = [
 )
 def test_readers_are_merged(tmp_path, write_table, merge, heart, ild):
     write_table(tmp_path / "train.csv", HEADER, ROWS)
-    index = index_vinbigdata(tmp_path, merge=merge, missing="keep")
+    index = VinBigData(merge=merge, missing="keep").index(tmp_path)
     none, some = index.records
     assert index.classes == LABELS and sum(none.labels.values()) == 0
     assert some.labels["Cardiomegaly"] == pytest.approx(heart)
@@ -36,15 +36,15 @@ def test_readers_are_merged(tmp_path, write_table, merge, heart, ild):
 def test_unknown_rule_and_class(tmp_path, write_table):
     write_table(tmp_path / "train.csv", HEADER, [["a", "ILD", 4, "R1", *BOX]])
     with pytest.raises(ConfigError, match="merge: expected any, majority, all, mean"):
-        index_vinbigdata(tmp_path, merge="most")
+        VinBigData(merge="most").index(tmp_path)
     with pytest.raises(DataError, match="line 2: class '4' is named 'ILD'"):
-        index_vinbigdata(tmp_path, missing="keep")
+        VinBigData(missing="keep").index(tmp_path)
 
 
 @pytest.mark.real
 def test_the_whole_table():
     root = Path(os.environ["MEDIMG_REAL_DATA"]) / "tables"
-    index = index_vinbigdata(root, merge="any", table=root / "vinbigdata-train.csv.gz", missing="keep")
+    index = VinBigData(merge="any", table=root / "vinbigdata-train.csv.gz", missing="keep").index(root)
     assert len(index.records) == 15_000
     assert sum(not any(record.labels.values()) for record in index.records) == 10_606
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medimg.datasets.chestxray14 import index_chestxray14
-from medimg.datasets.folder import index_folder
+from medimg.datasets.chestxray14 import ChestXray14
+from medimg.datasets.folder import ImageFolder
 from medimg.preparation.image_audit import audit_images, check_image, keep_together, write_image_reports
 from medimg.preparation.image_splits import image_folds
 from medimg.records import ImageIndex, Record
@@ -160,7 +160,7 @@ def test_rows_of_the_table(make_index, tmp_path):
 
 @pytest.mark.real
 def test_the_picture_that_busi_files_under_two_classes():
-    index = index_folder(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
+    index = ImageFolder().index(Path(os.environ["MEDIMG_REAL_DATA"]) / "BUSI")
     reports = audit_images(index)
     conflicts = {
         r.record.case_id: texts(r)[0] for r in reports if any(f.kind == "conflicts" for f in r.findings)
@@ -176,7 +176,7 @@ def test_the_picture_that_busi_files_under_two_classes():
 @pytest.mark.real
 def test_validation_images_that_repeat_training_images():
     root = Path(os.environ["MEDIMG_REAL_DATA"]) / "NIH-ChestXray14"
-    reports = audit_images(index_chestxray14(root, missing="keep", repeats="separate"))
+    reports = audit_images(ChestXray14(missing="keep", repeats="separate").index(root))
     copied = [r for r in reports if any(f.kind == "copies" for f in r.findings)]
     assert len(copied) == 2 * 198
     assert {r.record.split for r in copied} == {"train", "val"}
