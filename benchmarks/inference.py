@@ -38,8 +38,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medimg.inference import MirrorTTA, SlidingWindowInferer, export_labels, paste
+from medimg.inference import MirrorTTA, SlidingWindowInferer, export_labels
 from medimg.inference.channels_last import ChannelsLastNorm
+from medimg.preparation.geometry import Geometry
 
 BRATS_SHAPE = (155, 240, 240)
 CT_SHAPE = (112, 101, 122)  # at 3 mm
@@ -226,12 +227,15 @@ def compare_exports(logits: Tensor, shape: tuple[int, ...]) -> list[str]:
     """Time both exports of the same logits (K, d, h, w) to the source's grid; the lines to print."""
     predictor = peer_predictor(nn.Identity(), (1, 1, 1), logits.shape[0])
     full = tuple(size + 10 for size in shape)
-    box = [[5, 5 + size] for size in shape]
+    low = (5, 5, 5)
+    high = tuple(5 + size for size in shape)
+    spacing = (3.0, 3.0, 3.0)
+    geometry = Geometry(full, spacing, (0, 1, 2), (), (low, high), tuple(logits.shape[1:]), spacing)
     properties = {
         "spacing": [3.0, 3.0, 3.0],
         "shape_before_cropping": full,
         "shape_after_cropping_and_before_resampling": shape,
-        "bbox_used_for_cropping": box,
+        "bbox_used_for_cropping": list(zip(low, high, strict=True)),
     }
 
     def export_peer() -> Any:
@@ -245,7 +249,7 @@ def compare_exports(logits: Tensor, shape: tuple[int, ...]) -> list[str]:
         )
 
     def export_ours() -> Any:
-        return paste(export_labels(logits, shape), box, full)
+        return geometry.to_source(export_labels(logits, shape))
 
     theirs, peer_seconds = timed(export_peer)
     labels, seconds = timed(export_ours)

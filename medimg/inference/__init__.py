@@ -1,7 +1,7 @@
 """How a network is applied to a whole case: sliding window, mirroring, export to the source's grid."""
 
-from medimg.inference.export import export_labels, export_probs, paste, resample_probs
+from medimg.inference.export import export_labels, export_probs
 from medimg.inference.sliding_window import SlidingWindowInferer
 from medimg.inference.tta import MirrorTTA
 
-__all__ = ["MirrorTTA", "SlidingWindowInferer", "export_labels", "export_probs", "paste", "resample_probs"]
+__all__ = ["MirrorTTA", "SlidingWindowInferer", "export_labels", "export_probs"]

@@ -38,34 +38,6 @@ class _Slab:
     share: Tensor  # (s, 1, 1) share of the slice above
 
 
-def resample_probs(probs: Tensor, shape: Shape, *, slab_voxels: int = SLAB_VOXELS) -> Tensor:
-    """Resample probabilities or logits to another grid over the same field of view.
-
-    Args:
-        probs: Values of each class, shape (K, d, h, w).
-        shape: Size (D, H, W) of the result.
-        slab_voxels: Voxels worked on at a time.
-
-    Returns:
-        Resampled values, shape (K, D, H, W), of the same type; the input itself if its size is right.
-
-    Raises:
-        DataError: If ``probs`` is not 4D, or ``shape`` is not three positive sizes.
-
-    Example:
-        >>> resample_probs(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), (1, 1, 4)).flatten()
-        tensor([0.0000, 0.2500, 0.7500, 1.0000])
-    """
-    size = _checked(probs, shape)
-    if tuple(probs.shape[1:]) == size:
-        return probs
-    out = torch.empty((probs.shape[0], *size), dtype=probs.dtype, device=probs.device)
-    for slab in _slabs(probs, size, slab_voxels):
-        for channel in range(probs.shape[0]):
-            out[channel, slab.out] = _interpolate(probs[channel], slab, size[1:])
-    return out
-
-
 @torch.no_grad()
 def export_labels(
     logits: Tensor,
@@ -153,40 +125,6 @@ def export_probs(
         values = torch.stack([_interpolate(logits[channel], slab, size[1:]) for channel in range(number)])
         result[:, slab.out] = values.sigmoid_() if activation == "sigmoid" else values.softmax(0)
     return result.cpu().numpy()
-
-
-def paste(
-    array: NDArray[Any], bbox: Sequence[Sequence[int]], full_shape: Shape, fill: float = 0
-) -> NDArray[Any]:
-    """Put a crop back to where it was taken from.
-
-    Args:
-        array: Crop, shape (..., D, H, W); leading axes, such as classes, are kept.
-        bbox: First voxel and the one after the last, along D, H and W.
-        full_shape: Size (D, H, W) before cropping.
-        fill: Value outside the crop.
-
-    Returns:
-        Array of shape (..., *full_shape), of the same type.
-
-    Raises:
-        DataError: If the box does not lie inside ``full_shape`` or is not of the array's size.
-
-    Example:
-        >>> paste(np.ones((1, 1, 2), np.uint8), ((0, 1), (1, 2), (0, 2)), (1, 2, 2))
-        array([[[0, 0],
-                [1, 1]]], dtype=uint8)
-    """
-    (d0, d1), (h0, h1), (w0, w1) = bbox
-    inside = all(0 <= start < stop <= n for (start, stop), n in zip(bbox, full_shape, strict=True))
-    if not inside or (d1 - d0, h1 - h0, w1 - w0) != array.shape[-3:]:
-        raise DataError(
-            f"paste: expected a box inside {tuple(full_shape)} of the crop's size {array.shape[-3:]}, "
-            f"found {tuple(map(tuple, bbox))}. Resample to the crop's size on the source's grid first."
-        )
-    result = np.full((*array.shape[:-3], *full_shape), fill, dtype=array.dtype)
-    result[..., d0:d1, h0:h1, w0:w1] = array
-    return result
 
 
 def _write_largest(logits: Tensor, slab: _Slab, values: Sequence[int], into: Tensor) -> None:

@@ -91,10 +91,15 @@ class DiceCELoss(nn.Module):
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
-        classes = torch.arange(1, logits.shape[1], device=index.device).view(1, -1, *[1] * (index.ndim - 1))
-        hot = (index[:, None] == classes).float()  # (B, K - 1, D, H, W)
+        hot = _foreground(index, logits.shape[1])
         dice = soft_dice_loss(logits.softmax(1)[:, 1:], hot, counts[:, None], batch=self.batch_dice)
         return self.dice_weight * dice + self.ce_weight * _mean_where(ce, counts)
+
+
+def _foreground(index: Tensor, num_classes: int) -> Tensor:
+    """One channel for each class but the background, (B, K - 1, D, H, W), of indices (B, D, H, W)."""
+    classes = torch.arange(1, num_classes, device=index.device).view(1, -1, *[1] * (index.ndim - 1))
+    return (index[:, None] == classes).float()
 
 
 class DiceBCELoss(nn.Module):
@@ -154,14 +159,8 @@ class DiceFocalLoss(nn.Module):
             index = target[:, 0].long()
             counts = (index != IGNORE_INDEX).float()
             nll = F.cross_entropy(logits, index, ignore_index=IGNORE_INDEX, reduction="none")
-            classes = torch.arange(1, logits.shape[1], device=index.device).view(
-                1, -1, *[1] * (index.ndim - 1)
-            )
-            inside, probs, weight = (
-                (index[:, None] == classes).float(),
-                logits.softmax(1)[:, 1:],
-                counts[:, None],
-            )
+            inside, weight = _foreground(index, logits.shape[1]), counts[:, None]
+            probs = logits.softmax(1)[:, 1:]
         else:
             weight = counts = (target != IGNORE_INDEX).float()
             inside = (target == 1).float()

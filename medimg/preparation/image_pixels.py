@@ -1,7 +1,6 @@
 """One case's pixels as they are kept between epochs: windowed, of one size, 8 or 16 bits."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.datasets.medmnist import read_array
 from medimg.errors import ConfigError, DataError
 from medimg.io.dicom import is_dicom, read_image
 from medimg.io.raster import read_raster
+from medimg.preparation.image_source import read_member
 from medimg.records import Record
 
 # Red, green and blue in brightness: ITU-R BT.601, as every tool that turns colours into grey has it.
@@ -102,7 +101,7 @@ def _scaled(record: Record, path: Path, window: Window) -> Floats:
     """Values of one file, (C, H, W), with the window's ends at 0 and 1."""
     pixels: NDArray[Any]
     if record.member is not None:
-        pixels = _member(path, f"{record.split}_images", record.member)
+        pixels = read_member(record)
     elif is_dicom(path):
         found = read_image(path, window="first" if window == "file" else "none")
         pixels = found.pixels
@@ -132,19 +131,6 @@ def _ends(pixels: NDArray[Any], window: Window, path: Path) -> tuple[float, floa
             )
         return 0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype != np.bool_ else 1.0
     return window
-
-
-@lru_cache(maxsize=1)
-def _array(npz: Path, key: str, stamp: int) -> NDArray[Any]:
-    return read_array(npz, key)
-
-
-def _member(npz: Path, key: str, member: int) -> NDArray[Any]:
-    """One image of an ``.npz``, (C, H, W)."""
-    image: NDArray[Any] = _array(npz, key, npz.stat().st_mtime_ns)[member]
-    if image.ndim == 2:
-        return image[None]
-    return image.transpose(2, 0, 1) if image.ndim == 3 and image.shape[2] in (3, 4) else image[None]
 
 
 def _with_channels(image: Floats, channels: int, record: Record) -> Floats:

@@ -77,13 +77,25 @@ def read_case_images(record: Record, *, units: bool = False) -> list[SourceImage
     """
     if record.member is None:
         return [read_source(path, units=units) for path in record.images]
+    member = read_member(record)
+    return [SourceImage(member if member.ndim == 3 else member[0])]
+
+
+def read_member(record: Record) -> NDArray[Any]:
+    """Read a case that is a member of an ``.npz``.
+
+    Args:
+        record: The case.
+
+    Returns:
+        (C, H, W) of an image, (1, D, H, W) of a volume.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
     npz = record.images[0]
-    array = _members(npz, f"{record.split}_images", npz.stat().st_mtime_ns)[record.member]
-    if array.ndim == 2:
-        array = array[None]
-    elif array.shape[-1] == 3:
-        array = np.moveaxis(array, -1, 0)
-    return [SourceImage(array)]
+    member: NDArray[Any] = _members(npz, f"{record.split}_images", npz.stat().st_mtime_ns)[record.member]
+    return np.moveaxis(member, -1, 0) if member.ndim == 3 and member.shape[-1] in (3, 4) else member[None]
 
 
 @lru_cache(maxsize=1)

@@ -27,11 +27,6 @@ class ScoreSheet:
     def __init__(self) -> None:
         self._rows: list[Row] = []
 
-    @property
-    def scored(self) -> bool:
-        """Whether this process has rows."""
-        return bool(self._rows)
-
     def add(self, row: Row) -> None:
         """Add the row of one case."""
         self._rows.append(row)
