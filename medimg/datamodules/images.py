@@ -133,19 +133,20 @@ class ImageDataModule(CaseDataModule[_Ready]):
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:
             return
+        if why := self.harm_of_mirroring(index):
+            logger.warning(
+                "the augmentation mirrors left and right, and %s: remove the flip from data.init_args.transform",
+                why,
+            )
+
+    def harm_of_mirroring(self, index: ImageIndex) -> str:
+        """Why left and right must not be exchanged in these images; empty where nothing speaks against it."""
         sided = [name for name in index.classes if _SIDES.search(name.replace("_", " "))]
         if sided:
-            logger.warning(
-                "the augmentation mirrors left and right, and labels tell them apart (%s): remove the flip from "
-                "data.init_args.transform",
-                ", ".join(sided[:4]),
-            )
-        elif self.dataset.has_laterality:
-            logger.warning(
-                "the augmentation mirrors left and right, and %s images have sides (a mirrored heart lies on the "
-                "right): remove the flip from data.init_args.transform unless it is meant",
-                index.name,
-            )
+            return f"labels tell them apart ({', '.join(sided[:4])})"
+        if self.dataset.has_laterality:
+            return f"{index.name} images have sides (a mirrored heart lies on the right)"
+        return ""
 
     # ---- what a run is told about its data ----------------------------------------------------
 

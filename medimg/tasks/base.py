@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,15 +61,16 @@ class BaseTask(LightningModule):
         copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         return copied
 
-    def apply_network(self, image: Tensor) -> Any:
-        """What the network returns for an image (B, C, ...), laid out as the network wants it."""
+    def apply_network(self, image: Tensor, part: Callable[[Tensor], Any] | None = None) -> Any:
+        """What the network, or a part of it, returns for an image (B, C, ...), laid out as the network wants it."""
+        apply = self.network if part is None else part
         if not self.channels_last:
-            return self.network(image)
+            return apply(image)
         image = image.contiguous(memory_format=_channels_last(image))
         if image.device.type != "cpu" or image.ndim != 5:
-            return self.network(image)
+            return apply(image)
         with ChannelsLastNorm():
-            return self.network(image)
+            return apply(image)
 
     def on_validation_start(self) -> None:
         """Let each process validate as many cases as it has, and wait for none.

@@ -1,5 +1,6 @@
 """Classification of images: one label, exclusive classes or several labels, of one image or of a group."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,10 +22,12 @@ from medimg.models.timm_classifier import TimmClassifier
 from medimg.records import Task
 from medimg.scoring.label_table import label_row
 from medimg.tasks.base import BaseTask
-from medimg.tasks.label_sheet import PER_CASE, LabelSheet, validation_thresholds
+from medimg.tasks.label_sheet import LabelSheet, Thresholds, validation_thresholds
 from medimg.tasks.learning_rates import RateOptions, grouped_optimizer
 from medimg.tasks.mixing import mix_images
 from medimg.tasks.schedules import Schedule
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,17 @@ class ClassificationTask(BaseTask):
         self.task, self.classes = task, tuple(classes)
         self.loss = loss or (WeightedCrossEntropyLoss() if task == "multiclass" else MaskedBCELoss())
         self.pooling, self.training_options, self.scoring = pooling, training, scoring
-        self._check_settings()
+        self._check_settings(compile=compile)
         self.val_metrics = LabelMetrics(task, self.classes)
         self.sheet = LabelSheet()
         self.predictions_folder: Path | None = None
 
-    def _check_settings(self) -> None:
+    def _check_settings(self, *, compile: bool) -> None:
+        if compile and self.pooling is not None and self.pooling.over == "features":
+            raise ConfigError(
+                f"compile: {type(self.pooling).__name__} takes the network apart, which torch.compile does not reach; "
+                "leave model.init_args.compile out"
+            )
         if self.task == "binary" and len(self.classes) != 1:
             raise ConfigError(
                 f"a binary task has one label, the positive one; model.init_args.classes has {len(self.classes)}: "
@@ -147,8 +155,18 @@ class ClassificationTask(BaseTask):
                 f"the data are {index.task} with the labels {list(index.classes)}, the model is {self.task} with "
                 f"{list(self.classes)}: give model.init_args.task and classes as the data have them, in their order"
             )
+        if index is not None and "horizontal" in self.scoring.tta_flips:
+            self._question_mirroring(getattr(data, "harm_of_mirroring", lambda _: "")(index))
         if stage == "fit" and self.training_options.count_weights:
             self._weigh(torch.as_tensor(data.train_labels))
+
+    def _question_mirroring(self, why: str) -> None:
+        if why:
+            logger.warning(
+                "scoring.tta_flips mirrors left and right, and %s: remove horizontal from "
+                "model.init_args.scoring.tta_flips",
+                why,
+            )
 
     def _weigh(self, labels: Tensor) -> None:
         """Set the weights of the loss from the training labels (N, K), NaN where unknown."""
@@ -204,9 +222,8 @@ class ClassificationTask(BaseTask):
                     f"{type(self.pooling).__name__} joins features: name medimg.models.TimmClassifier as the network, "
                     f"found {type(self.network).__name__}"
                 )
-            if self.channels_last:
-                image = image.contiguous(memory_format=torch.channels_last)
-            logits = self.network.head(self.pooling(self.network.features(image), sizes))
+            features = self.apply_network(image, self.network.features)
+            logits = self.network.head(self.pooling(features, sizes))
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
             raise ConfigError(
                 f"the network gives {tuple(logits.shape)} for {len(self.classes)} labels: set its number of outputs "
@@ -285,7 +302,7 @@ class ClassificationTask(BaseTask):
             # All processes computed the same numbers.
             self.log(f"val/{name}", value, prog_bar=name == "auroc")
         if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._finish("validate", {})
+            self._finish("validate", None)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score a batch of cases."""
@@ -295,8 +312,8 @@ class ClassificationTask(BaseTask):
 
     def on_test_epoch_end(self) -> None:
         """Gather the rows of all processes and write the table, with the thresholds that validation chose."""
-        path = self._run_folder() / "validate" / PER_CASE
-        self._finish("test", validation_thresholds(path, self.classes, self.scoring.threshold))
+        folder = self._run_folder() / "validate"
+        self._finish("test", validation_thresholds(folder, self.classes, self.scoring.threshold))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Probabilities of a batch of cases."""
@@ -314,7 +331,7 @@ class ClassificationTask(BaseTask):
         for (case_id, patient_id), prob, target in zip(names, probs.cpu().numpy(), targets, strict=True):
             self.sheet.add(label_row(case_id, patient_id, self.classes, prob, target))
 
-    def _finish(self, verb: str, thresholds: dict[str, float]) -> None:
+    def _finish(self, verb: str, thresholds: Thresholds | None) -> None:
         title = getattr(self.trainer.datamodule, "scored_title", "cases")  # type: ignore[attr-defined]
         settings = {**asdict(self.scoring), "checkpoint": str(self.trainer.ckpt_path)}
         self.sheet.finish(

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,33 @@ from medimg.tasks.score_sheet import gathered
 logger = logging.getLogger(__name__)
 
 PER_CASE = "per_case.csv"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds that were chosen on validation.
+
+    Attributes:
+        values: Threshold of each label.
+        cases: The cases they were chosen on.
+        checkpoint: Whose probabilities they were chosen for.
+    """
+
+    values: Mapping[str, float]
+    cases: frozenset[str]
+    checkpoint: str
+
+    def fault(self, rows: Sequence[Row], checkpoint: object) -> str:
+        """Why these thresholds say nothing of these rows; empty if they do."""
+        if not self.cases.isdisjoint(str(row["case_id"]) for row in rows):
+            return "no thresholds of validation: the cases scored here are those they would be chosen on"
+        if Path(self.checkpoint).name != Path(str(checkpoint)).name:
+            return (
+                f"no thresholds of validation: they were chosen for {Path(self.checkpoint).name}; run `medimg "
+                "validate` with this checkpoint first"
+            )
+        return ""
 
 
 class LabelSheet:
@@ -64,7 +92,7 @@ class LabelSheet:
         *,
         settings: Mapping[str, Any],
         resamples: int,
-        thresholds: Mapping[str, float] | None = None,
+        thresholds: Thresholds | None = None,
     ) -> LabelSummary | None:
         """Write ``per_case.csv`` and ``summary.json`` and show the table.
 
@@ -85,34 +113,38 @@ class LabelSheet:
         summary = summarise_labels(rows, task, resamples=resamples)
         content: dict[str, Any] = {"title": title, "settings": dict(settings), **summary}
         text = format_label_table(summary, title)
-        if thresholds and task != "multiclass":
-            chosen = summarise_labels(rows, task, resamples=resamples, thresholds=thresholds)
+        if thresholds is None or not thresholds.values or task == "multiclass":
+            pass
+        elif fault := thresholds.fault(rows, settings.get("checkpoint")):
+            text += f"\n\n{fault}"
+        else:
+            chosen = summarise_labels(rows, task, resamples=resamples, thresholds=thresholds.values)
             content["at_validation_thresholds"] = {
                 key: chosen[key] for key in ("thresholds", "labels", "macro")
             }
             text += "\n\n" + format_label_table(chosen, f"{title}, called at thresholds chosen on validation")
-        with atomic_write(folder / "summary.json") as temporary:
+        with atomic_write(folder / SUMMARY) as temporary:
             temporary.write_text(json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
         logger.info("\n%s\n\nrow by row: %s", text, from_here(folder / PER_CASE))
         return summary
 
 
 def validation_thresholds(
-    path: Path, labels: Sequence[str], rule: Literal["youden", "f1"]
-) -> dict[str, float]:
+    folder: Path, labels: Sequence[str], rule: Literal["youden", "f1"]
+) -> Thresholds | None:
     """Choose a threshold for each label on the validation cases of a run.
 
     Args:
-        path: ``per_case.csv`` that ``validate`` wrote; a missing file gives no thresholds.
+        folder: Folder that ``validate`` wrote.
         labels: Labels that are scored.
         rule: ``youden``: sensitivity plus specificity is highest; ``f1``: F1 is highest.
 
     Returns:
-        Threshold of each label that has cases with and without it.
+        Thresholds of the labels that have cases with and without them; ``None`` if there was no validation.
     """
-    if not path.is_file():
-        return {}
-    table = label_arrays(read_label_table(path))
+    if not ((folder / PER_CASE).is_file() and (folder / SUMMARY).is_file()):
+        return None
+    table = label_arrays(read_label_table(folder / PER_CASE))
     choose = youden_threshold if rule == "youden" else max_f1_threshold
     found = {}
     for column, name in enumerate(table.labels):
@@ -124,4 +156,5 @@ def validation_thresholds(
             found[name] = choose(hard, table.prob[:, column])
         except DataError:
             continue  # a label without both classes keeps 0.5
-    return found
+    settings = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["settings"]
+    return Thresholds(found, frozenset(table.case_ids), settings["checkpoint"])

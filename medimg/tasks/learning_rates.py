@@ -43,7 +43,7 @@ def grouped_optimizer(
         params: All parameters to be trained.
 
     Returns:
-        The optimizer; schedules keep the proportions.
+        The optimizer; schedules that end at zero keep the proportions.
 
     Raises:
         ConfigError: If the network does not tell its head from its backbone.

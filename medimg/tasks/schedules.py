@@ -49,7 +49,7 @@ class CosineSchedule(Schedule):
     """Half a cosine from the optimizer's rate down to ``eta_min``.
 
     Args:
-        eta_min: Rate at the end.
+        eta_min: Rate at the end, of every group of parameters alike.
         warmup: Share of the run in which the rate rises linearly.
 
     Reference:

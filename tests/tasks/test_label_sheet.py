@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from medimg.scoring.label_table import label_row, read_label_table, write_label_table
-from medimg.tasks.label_sheet import LabelSheet, validation_thresholds
+from medimg.scoring.label_table import label_row, read_label_table
+from medimg.tasks.label_sheet import LabelSheet, Thresholds, validation_thresholds
 
 NAN = float("nan")
 
@@ -28,12 +28,13 @@ def finished(tmp_path, table, thresholds=None, task="binary"):
     sheet = LabelSheet()
     for row in table:
         sheet.add(row)
-    return sheet.finish(tmp_path, "test: cases", task, settings={"a": 1}, resamples=20, thresholds=thresholds)
+    settings = {"checkpoint": "runs/best.ckpt"}
+    return sheet.finish(tmp_path, "test: cases", task, settings=settings, resamples=20, thresholds=thresholds)
 
 
 def test_numbers_are_those_of_the_written_rows(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        finished(tmp_path, rows(), {"mass": 0.33})
+        finished(tmp_path, rows(), Thresholds({"mass": 0.33}, frozenset({"other"}), "best.ckpt"))
     table = read_label_table(tmp_path / "per_case.csv")
     target = [row["target_mass"] for row in table]
     prob = np.array([row["prob_mass"] for row in table])
@@ -42,7 +43,7 @@ def test_numbers_are_those_of_the_written_rows(tmp_path, caplog):
     assert summary["labels"]["accuracy"]["mass"]["mean"] == pytest.approx(accuracy_score(target, prob > 0.5))
     chosen = summary["at_validation_thresholds"]
     assert chosen["labels"]["accuracy"]["mass"]["mean"] == pytest.approx(accuracy_score(target, prob > 0.33))
-    assert summary["settings"] == {"a": 1}
+    assert summary["settings"] == {"checkpoint": "runs/best.ckpt"}
     assert summary["n_patients"] == 20
     assert "called above 0.5" in caplog.text and "called above 0.33" in caplog.text
 
@@ -60,11 +61,13 @@ def test_undefined_labels_are_null(tmp_path):
 
 @pytest.mark.parametrize("rule", ["youden", "f1"])
 def test_a_threshold_chosen_on_validation(tmp_path, rule):
-    path = tmp_path / "per_case.csv"
-    write_label_table(path, rows(labels=("mass", "never")))
-    found = validation_thresholds(path, ("mass", "never"), rule)
+    finished(tmp_path, rows(labels=("mass", "never")), task="multilabel")
+    thresholds = validation_thresholds(tmp_path, ("mass", "never"), rule)
+    found = thresholds.values
     assert found.keys() == {"mass"}
-    table = read_label_table(path)
+    assert thresholds.checkpoint == "runs/best.ckpt"
+    assert len(thresholds.cases) == 40
+    table = read_label_table(tmp_path / "per_case.csv")
     target = np.array([row["target_mass"] for row in table])
     prob = np.array([row["prob_mass"] for row in table])
 
@@ -78,4 +81,18 @@ def test_a_threshold_chosen_on_validation(tmp_path, rule):
 
 
 def test_without_a_validation_there_is_no_threshold(tmp_path):
-    assert validation_thresholds(tmp_path / "none.csv", ("mass",), "youden") == {}
+    assert validation_thresholds(tmp_path, ("mass",), "youden") is None
+
+
+@pytest.mark.parametrize(
+    ("cases", "checkpoint", "said"),
+    [({"c00"}, "best.ckpt", "the cases scored here are those"), ({"other"}, "last.ckpt", "for last.ckpt")],
+)
+def test_thresholds_of_the_same_cases_or_of_other_weights_are_not_reported(
+    tmp_path, caplog, cases, checkpoint, said
+):
+    with caplog.at_level(logging.INFO):
+        finished(tmp_path, rows(), Thresholds({"mass": 0.33}, frozenset(cases), checkpoint))
+    assert said in caplog.text
+    assert "called above 0.33" not in caplog.text
+    assert "at_validation_thresholds" not in json.loads((tmp_path / "summary.json").read_text())
