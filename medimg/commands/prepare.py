@@ -25,8 +25,9 @@ def prepare(
 
     Args:
         data: Folder of the data set: Decathlon, nnU-Net or BraTS; or of 2D images, which need `out`.
-        config: Config whose data section is followed; by default z-scores at each case's own spacing.
-        store: Folder under which prepared cases are kept; by default the config's, else `prepared`.
+        config: Config whose data section is followed; by default z-scores at each case's own spacing, and 2D images
+            in the layout they turn out to have.
+        store: Volumes: folder under which prepared cases are kept; by default the config's, else `prepared`.
         workers: Local processes.
         scheduler: Address of a Dask scheduler, such as tcp://10.0.0.1:8786, instead of local processes.
         out: 2D images: folder for the PNGs and the table over them.
@@ -37,14 +38,13 @@ def prepare(
         on_bad: 2D images: refuse files that cannot be used, or leave them out.
     """
     if out is not None:
-        from medimg.commands.prepare_images import prepare_image_set
-        from medimg.datasets.recognise_images import recognise_images
-        from medimg.errors import DataError
+        from medimg.commands.prepare_images import index_images, prepare_image_set
+        from medimg.errors import ConfigError
         from medimg.preparation.image_prepare import ImagePreparation
 
-        images = recognise_images(data, missing="skip", repeats="held_out")
-        if images is None:
-            raise DataError(f"{data}: no set of 2D images was recognised there; leave --out away for volumes")
+        if store is not None:
+            raise ConfigError("--store is where volumes go, and --out where 2D images go: give one of them")
+        images = index_images(data, config)
         wanted = ImagePreparation(bits, longest_side, crop, windows_hu)
         return prepare_image_set(images, out, wanted, workers=workers, scheduler=scheduler, on_bad=on_bad)
     import shlex

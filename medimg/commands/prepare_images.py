@@ -7,9 +7,68 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medimg.datasets.image_set import ImageSet
     from medimg.datasets.table import TableColumns
     from medimg.preparation.image_prepare import ImagePreparation
     from medimg.records import ImageIndex
+
+
+def index_images(data: Path, config: Path | None) -> ImageIndex:
+    """Index 2D images, those that are not there among them: they fail one by one, and are listed.
+
+    Args:
+        data: Folder of the data set.
+        config: Config of a run, whose ``data.init_args.dataset`` names the layout and its options; ``None``
+            recognises the layout.
+
+    Raises:
+        DataError: If no layout is recognised, or the data set cannot be used.
+        ConfigError: If the config names none.
+    """
+    from dataclasses import replace
+
+    from medimg.datasets.image_set import ListedImages
+    from medimg.datasets.recognise_images import recognise_images
+    from medimg.datasets.table import ImageTable
+    from medimg.errors import DataError
+
+    if config is not None:
+        images = read_image_set(config)
+        listed = isinstance(images, ListedImages | ImageTable)
+        return (replace(images, missing="keep") if listed else images).index(data)  # type: ignore[type-var]
+    found = recognise_images(data, missing="keep", repeats="held_out")
+    if found is None:
+        raise DataError(
+            f"{data}: no set of 2D images was recognised there; name its layout in a config (--config), or leave "
+            "--out away for volumes"
+        )
+    return found
+
+
+def read_image_set(config: Path) -> ImageSet:
+    """The set of images that a config names, with its options.
+
+    Args:
+        config: YAML of a run.
+
+    Raises:
+        ConfigError: If it names none, or one that cannot be built.
+    """
+    from medimg.commands.parser import ShortErrors
+    from medimg.commands.parts import check_parts
+    from medimg.datasets.image_set import ImageSet
+    from medimg.errors import ConfigError
+    from medimg.preparation.settings import data_section
+
+    _, arguments = data_section(config)
+    if "dataset" not in arguments:
+        raise ConfigError(f"{config}: expected data.init_args.dataset, which names the layout of 2D images")
+    parser = ShortErrors()
+    parser.add_argument("--dataset", type=ImageSet, required=True)
+    settings = parser.parse_object({"dataset": arguments["dataset"]})
+    check_parts(settings)
+    images: ImageSet = parser.instantiate_classes(settings).dataset
+    return images
 
 
 def prepare_image_set(

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from medimg.errors import ConfigError, DataError
+from medimg.errors import ConfigError, DataError, ResourceError
 from medimg.io.nifti import Form
 from medimg.io.store import PatchStore, source_hash, stamp
 from medimg.keys import IGNORE_INDEX
@@ -250,12 +250,21 @@ def prepare_dataset(
 
     Raises:
         DataError: After all other cases are done, naming every case that failed.
+        ResourceError: If the store cannot be written.
     """
     if not stale_cases(index, preparation, store):
         return 0
     # Five folds started at once share a store: the first prepares it, and the others wait and find it done.
-    store.folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.folder.with_name(f".{store.folder.name}.lock")):
+    lock = FileLock(store.folder.with_name(f".{store.folder.name}.lock"))
+    try:
+        store.folder.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.acquire()
+    except OSError as error:
+        raise ResourceError(
+            f"{store.folder.parent}: prepared cases cannot be written there ({error.strerror}). Give a folder you "
+            "may write to."
+        ) from error
+    with held:
         return _prepare(index, preparation, store, workers, scheduler)
 
 

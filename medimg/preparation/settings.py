@@ -64,21 +64,32 @@ def read_data_settings(config: Path) -> DataSettings:
     Raises:
         ConfigError: If the file cannot be read or holds an option that ``Preparation`` does not have.
     """
+    module, given = data_section(config)
+    chosen = given.get("preparation") or {}
     try:
-        data: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
-        module = str(data["class_path"]).rpartition(".")[2]
-        given: dict[str, Any] = data.get("init_args") or {}
-        chosen: dict[str, Any] = given.get("preparation") or {}
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in chosen.items()
         }
+        preparation = replace(_DEFAULTS.get(module, Preparation()), **plain)
+    except (AttributeError, TypeError, ConfigError) as error:
+        raise ConfigError(f"{config}: data.init_args.preparation: {error}") from error
+    store = Path(given.get("store") or _STORE)
+    return DataSettings(module, preparation, store, given.get("convention"))
+
+
+def data_section(config: Path) -> tuple[str, dict[str, Any]]:
+    """The data module's class, without its package, and its arguments, as a config gives them.
+
+    Args:
+        config: YAML of a run.
+
+    Raises:
+        ConfigError: If the file cannot be read or has no such section.
+    """
+    try:
+        data: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+        return str(data["class_path"]).rpartition(".")[2], dict(data.get("init_args") or {})
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{config}: expected the config of a run with data.class_path and data.init_args, found {error!r}"
         ) from error
-    try:
-        preparation = replace(_DEFAULTS.get(module, Preparation()), **plain)
-    except (TypeError, ConfigError) as error:
-        raise ConfigError(f"{config}: data.init_args.preparation: {error}") from error
-    store = Path(given.get("store") or _STORE)
-    return DataSettings(module, preparation, store, given.get("convention"))
