@@ -77,3 +77,12 @@ def test_a_patient_of_the_test_cases_does_not_train():
 def test_a_fold_that_does_not_exist():
     with pytest.raises(DataError, match="fold 3 does not exist: expected 0 to 2"):
         choose_image_split(index_of(), fold=3, num_folds=3)
+
+
+def test_cases_are_dealt_whatever_their_patient_only_when_asked_and_the_run_is_marked():
+    index = index_of(patients=["p"] * 12)
+    with pytest.raises(DataError, match="groups of cases that stay together"):
+        choose_image_split(index, fold=0, num_folds=3)
+    splits = [choose_image_split(index, fold=fold, num_folds=3, by="case") for fold in range(3)]
+    assert sorted(case for split in splits for case in split.val) == [f"c{i:02d}" for i in range(12)]
+    assert all(split.leaky == ("p",) for split in splits)

@@ -82,3 +82,8 @@ def test_a_folder_a_class_with_patients_in_the_names(tmp_path, write_class_folde
     index = ImageFolder(positive=("malignant",), patient=r"\((\d)\)").index(root)
     assert index.classes == ("malignant",)
     assert {record.patient_id for record in index.records} == {"1", "2"}
+
+
+def test_a_pattern_that_is_none_is_an_error_of_the_config(tmp_path, write_class_folders):
+    with pytest.raises(ConfigError, match=r"patient: 'pat\(' is no regular expression"):
+        ImageFolder(patient="pat(").index(write_class_folders(tmp_path, {"a": 1, "b": 1}))

@@ -47,3 +47,11 @@ def test_the_sets_are_named_without_torch():
     code = "import sys, medimg.datasets; print(bool({'torch', 'lightning'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path, write_picture):
+    outside = write_picture(tmp_path / "secret.png")
+    write_picture(tmp_path / "new" / "a.png")
+    (tmp_path / "new" / "b.png").symlink_to(outside)
+    with pytest.raises(DataError, match=r"b\.png"):
+        list_images(tmp_path / "new")

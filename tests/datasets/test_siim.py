@@ -46,3 +46,12 @@ def test_the_whole_table():
     assert len(index.records) == 12_047
     assert sum(record.labels["pneumothorax"] for record in index.records) == 2_669
     assert sum(map(len, siim_masks(root / "siim-pneumothorax-train-rle.csv.gz").values())) == 3_576
+
+
+def test_the_dicom_is_read_where_its_conversion_lies_beside_it(tmp_path, write_table):
+    write_table(tmp_path / "train-rle.csv", ["ImageId", "EncodedPixels"], [["a", "-1"]])
+    for folder, suffix in (("z", ".dcm"), ("b", ".png"), ("c", ".jpg")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"a{suffix}").touch()
+    (record,) = SIIMPneumothorax().index(tmp_path).records
+    assert record.images == (tmp_path / "z" / "a.dcm",)

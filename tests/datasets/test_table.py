@@ -146,3 +146,21 @@ def test_settings_that_do_not_fit(write, tmp_path):
         index_table(table, tmp_path, columns=replace(COLUMNS, images=()))
     with pytest.raises(DataError, match="one fold only"):
         index_table(table, tmp_path, columns=replace(COLUMNS, fold="fold"))
+
+
+def test_a_class_column_is_read_by_its_values_and_unknown_is_no_class(tmp_path, write_table):
+    columns = TableColumns(id="id", patient="id", images=("{id}.png",), labels=("grade",))
+    values = ["0", "1", "2", "10", "-1", ""]
+    table = write_table(tmp_path / "t.csv", ["id", "grade"], [[f"c{n}", v] for n, v in enumerate(values)])
+    index = index_table(table, tmp_path, columns=columns, task="multiclass", missing="keep")
+    assert index.classes == ("0", "1", "2", "10")
+    assert all(math.isnan(v) for record in index.records[4:] for v in record.labels.values())
+
+
+def test_a_number_is_no_position_where_the_classes_are_numbers(tmp_path, write_table):
+    columns = TableColumns(id="id", patient="id", images=("{id}.png",), labels=("birads",))
+    table = write_table(tmp_path / "t.csv", ["id", "birads"], [["a", "1"], ["b", "0"]])
+    with pytest.raises(DataError, match=r"the class birads is '0'; expected one of 1, 2, 3"):
+        index_table(
+            table, tmp_path, columns=columns, task="multiclass", classes=["1", "2", "3"], missing="keep"
+        )

@@ -1,6 +1,7 @@
 import csv
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ from PIL import Image
 
 from medimg.datasets.chestxray14 import ChestXray14
 from medimg.datasets.folder import ImageFolder
-from medimg.preparation.image_audit import audit_images, check_image, keep_together, write_image_reports
+from medimg.preparation.image_audit import (
+    audit_images,
+    check_image,
+    copies,
+    keep_together,
+    write_image_reports,
+)
 from medimg.preparation.image_splits import image_folds
 from medimg.records import ImageIndex, Record
 
@@ -182,3 +189,12 @@ def test_validation_images_that_repeat_training_images():
     assert {r.record.split for r in copied} == {"train", "val"}
     assert sum(r.shape is not None for r in copied) == 8
     assert all(r.verdict == "refuse" for r in copied)
+
+
+def test_many_copies_are_reported_by_their_number(tmp_path, write_class_folders):
+    index = ImageFolder().index(write_class_folders(tmp_path, {"a": 1, "b": 1}))
+    first = audit_images(index)[0]
+    # As many pairs as these would not fit into memory.
+    reports = [replace(first, findings=()) for _ in range(100_000)]
+    assert [len(group) for group in copies(reports)] == [100_000]
+    assert len(keep_together(reports, look_alikes=True)) == 1

@@ -1,5 +1,7 @@
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
 
@@ -119,3 +121,18 @@ def test_odd_names_stay_yaml(tmp_path, write_decathlon):
     assert tuple(config["model"]["init_args"]["classes"]) == labels
     assert config["data"]["init_args"]["root"] == str(root)
     assert replace(index, root=root) == index_dataset(root)
+
+
+def test_nnunet_with_its_own_names_of_files_is_told_by_its_channels(tmp_path, write_nnunet, write_volume):
+    root = write_nnunet(tmp_path / "n", 2)
+    content = json.loads((root / "dataset.json").read_text())
+    shape = (6, 6, 6)
+    for kind in ("scans", "masks"):
+        for case in ("x", "y"):
+            write_volume(root / kind / f"{case}.nii.gz", np.ones(shape, np.uint8))
+    content["channel_names"] = {"0": "CT"}
+    content["dataset"] = {
+        case: {"images": [f"scans/{case}.nii.gz"], "label": f"masks/{case}.nii.gz"} for case in ("x", "y")
+    }
+    (root / "dataset.json").write_text(json.dumps(content))
+    assert data_module(index_dataset(root)) == "NNUNetDataModule"

@@ -108,3 +108,8 @@ def test_one_patients_cases_are_split_by_case_only_on_request_and_marked():
     splits = [choose_split(index, fold=fold, num_folds=5, by="case") for fold in range(5)]
     assert sorted(case for split in splits for case in split.val) == sorted(r.case_id for r in index.records)
     assert all(split.leaky == ("a",) for split in splits)
+
+
+def test_one_fold_is_none():
+    with pytest.raises(DataError, match="at least 2 folds, found num_folds 0"):
+        patient_folds([Record("a", "p", ()), Record("b", "q", ())], 0)
