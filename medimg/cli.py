@@ -18,6 +18,7 @@ FILE_VERBS = {
     "audit": "check every case of a data set, and say what is wrong with which",
     "plan": "derive a readable config from a data set and a memory budget",
     "prepare": "turn a data set into the store that training reads",
+    "split": "deal the patients into folds, evenly, as a table that training reads",
 }
 RUN_VERBS = {
     "fit": "train a model; prepares the data itself when that is still to do",

@@ -43,6 +43,8 @@ class FileVerbParser(ShortErrors):
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         """Let a switch stand alone: ``--lesionwise`` is ``--lesionwise true``."""
+        if args == ("--from_",):  # a keyword of the language cannot name an argument of a function
+            args, kwargs = ("--from",), {**kwargs, "dest": "from_"}
         if kwargs.get("type") is bool and "action" not in kwargs:
             kwargs = {**kwargs, "nargs": "?", "const": True}
         return super().add_argument(*args, **kwargs)

@@ -185,18 +185,24 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         ready = self._set_up
         leaky = ", LEAKY: patients on both sides" if ready.split.leaky else ""
         if self._tests:
-            return f"labelled test cases of {ready.name}{leaky}"
-        why = "" if ready.index.test else " (the data set has no labelled test split)"
+            kept = "labelled test cases" if ready.index.test else "held-out test cases"
+            return f"{kept} of {ready.name}{leaky}"
+        why = "" if self._test_ids else " (the data set has no labelled test split)"
         return f"validation cases of fold {self.fold}{why}{leaky}"
 
     @property
     def _tests(self) -> bool:
-        """Whether this stage scores a published test split."""
-        return self._fn == TrainerFn.TESTING and bool(self._set_up.index.test)
+        """Whether this stage scores a test split."""
+        return self._fn == TrainerFn.TESTING and bool(self._test_ids)
+
+    @property
+    def _test_ids(self) -> tuple[str, ...]:
+        """The published test cases, else those that a split file holds out."""
+        ready = self._set_up
+        return tuple(record.case_id for record in ready.index.test) or ready.split.test
 
     def _scored_ids(self) -> tuple[str, ...]:
-        test = tuple(record.case_id for record in self._set_up.index.test)
-        return test if self._tests else super()._scored_ids()
+        return self._test_ids if self._tests else super()._scored_ids()
 
     # ---- loaders -----------------------------------------------------------------------------
 

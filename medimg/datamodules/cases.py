@@ -24,7 +24,7 @@ class SplitOptions:
 
     Attributes:
         num_folds: Folds dealt by patient, where neither a file nor the data set names them.
-        file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
+        file: Table of folds that `medimg split` wrote, or a JSON list in the form of nnU-Net's ``splits_final.json``.
         by: ``case`` deals cases without regard to patients; the run is marked as leaky if that splits one.
         allow_leaky: Accept a file that puts one patient on both sides; the run is marked as leaky.
     """

@@ -27,7 +27,7 @@ def choose_image_split(
         index: The data set.
         fold: Fold whose cases validate, from 0.
         num_folds: Folds to deal where neither a file nor the data set names them.
-        split_file: JSON list of folds in the form of nnU-Net's ``splits_final.json``.
+        split_file: Table or JSON list of folds, see `medimg.preparation.splits.read_split_file`.
         by: ``case`` deals cases whatever their patient, group and published folds; the run is marked if that leaks.
         allow_leaky: Accept a split that puts one patient on both sides; the run is marked.
         copies: Finds sets of cases that are one picture; called only where folds are dealt.
@@ -58,7 +58,7 @@ def _checked(split: Split, index: ImageIndex, allow_leaky: bool) -> Split:
         )
     if not split.train or not split.val:
         raise DataError("the split leaves train or val empty")
-    sides = {"train": split.train, "val": split.val, "test": official_test(index)}
+    sides = {"train": split.train, "val": split.val, "test": (*official_test(index), *split.test)}
     leaky: set[str] = set()
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         if both := sorted(set(sides[one]) & set(sides[other])):

@@ -128,7 +128,8 @@ class ImageDataModule(CaseDataModule[_Ready]):
             copies=lambda: [*self.dataset.known_copies(index), *_copies(index, cache)],
         )
         self._warn_of_mirroring(index)
-        return _Ready(index.name, split, list(index.classes), index, official_test(index), cache)
+        test = official_test(index) or split.test
+        return _Ready(index.name, split, list(index.classes), index, test, cache)
 
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:
@@ -161,7 +162,8 @@ class ImageDataModule(CaseDataModule[_Ready]):
         ready = self._set_up
         leaky = ", LEAKY: patients on both sides" if ready.split.leaky else ""
         if self._fn == TrainerFn.TESTING and ready.test:
-            return f"official test cases of {ready.index.name}{leaky}"
+            kept = "official" if official_test(ready.index) else "held-out"
+            return f"{kept} test cases of {ready.index.name}{leaky}"
         official = {"train", "val"} <= {
             record.split for record in ready.index.records
         } and not ready.index.folds

@@ -1,20 +1,17 @@
-"""Folds of labelled images: a patient on one side, every label spread evenly.
-
-Reference:
-    Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011: the rarest
-    label is dealt first. Here whole patients are dealt instead of single images.
-"""
+"""Folds of labelled images: a patient on one side, every label spread evenly."""
 
 import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medimg.errors import DataError
+from medimg.preparation.dealing import deal, expect_folds, hold_out, in_company_of, patient_groups
 from medimg.preparation.splits import SPLIT_SEED, Split
 from medimg.records import ImageIndex, Record
 
@@ -57,11 +54,7 @@ def image_folds(
         return published
     records = [record for record in index.records if record.split != "test"]
     groups = patient_groups(records, keep_together)
-    if num_folds < 2 or len(groups) < num_folds:
-        raise DataError(
-            f"{num_folds} folds: expected at least 2, and no more than the {len(groups)} groups of cases that stay "
-            f"together in {index.name}. Set num_folds to another number."
-        )
+    expect_folds(num_folds, groups, index.name)
     counts = _label_counts(records, groups, index)
     fold_of_group = deal(counts, np.array([len(group) for group in groups]), num_folds, seed=seed)
     _warn_of_rare(index, counts, num_folds)
@@ -71,6 +64,43 @@ def image_folds(
         Split(tuple(i for i in ids if fold_of[i] != fold), tuple(i for i in ids if fold_of[i] == fold))
         for fold in range(num_folds)
     ]
+
+
+def split_images(
+    index: ImageIndex,
+    num_folds: int,
+    *,
+    holdout: float = 0.0,
+    seed: int = SPLIT_SEED,
+    keep_together: Sequence[Collection[str]] = (),
+) -> list[Split]:
+    """Deal the patients into folds and, if asked for, keep some for a test, with every label evenly spread.
+
+    Cases whose published split is ``test``, and those that stay together with one, are test cases.
+
+    Args:
+        index: The data set; what it publishes for training and validation is passed over.
+        num_folds: Number of folds F, at least 2.
+        holdout: Share of the patients to keep for a test.
+        seed: Breaks ties; one seed gives one split.
+        keep_together: Sets of case ids that must share a fold.
+
+    Returns:
+        F splits; every case stands in the validation side of exactly one, or is a test case of all.
+
+    Raises:
+        DataError: If there are fewer patients than folds, or ``holdout`` comes to none or all of them.
+    """
+    test = in_company_of(official_test(index), index.records, keep_together)
+    records = tuple(record for record in index.records if record.case_id not in test)
+    if holdout:
+        groups = patient_groups(records, keep_together)
+        aside = hold_out(_label_counts(records, groups, index), holdout, seed=seed)
+        test |= {case for group, held in zip(groups, aside, strict=True) if held for case in group}
+        records = tuple(record for record in records if record.case_id not in test)
+    rest = replace(index, records=records)
+    folds = image_folds(rest, num_folds, seed=seed, keep_together=keep_together, official=False)
+    return [replace(fold, test=tuple(sorted(test))) for fold in folds]
 
 
 def official_splits(index: ImageIndex) -> list[Split]:
@@ -89,96 +119,6 @@ def official_splits(index: ImageIndex) -> list[Split]:
 def official_test(index: ImageIndex) -> tuple[str, ...]:
     """Cases that the data set keeps for the test."""
     return tuple(record.case_id for record in index.records if record.split == "test")
-
-
-def patient_groups(
-    records: Sequence[Record], keep_together: Sequence[Collection[str]] = ()
-) -> list[tuple[str, ...]]:
-    """Join the cases of each patient, of each ``Record.group``, and of each set that must stay together.
-
-    Args:
-        records: Cases.
-        keep_together: Further sets of case ids.
-
-    Returns:
-        Case ids of each group, groups and cases sorted.
-
-    Example:
-        >>> cases = [Record("c1", "p1", ()), Record("c2", "p2", ()), Record("c3", "p3", ())]
-        >>> patient_groups(cases, [{"c1", "c3"}])
-        [('c1', 'c3'), ('c2',)]
-    """
-    leader: dict[object, object] = {}
-
-    def find(key: object) -> object:
-        while (above := leader.setdefault(key, key)) != key:
-            leader[key] = leader[above]  # halves the way for the next search
-            key = above
-        return key
-
-    known = {record.case_id for record in records}
-    for record in records:
-        leader[find(("case", record.case_id))] = find(("patient", record.patient_id))
-        if record.group is not None:
-            leader[find(("case", record.case_id))] = find(("group", record.group))
-    for cases in keep_together:
-        together = sorted(known.intersection(cases))
-        for case in together[1:]:
-            leader[find(("case", case))] = find(("case", together[0]))
-    groups: dict[object, list[str]] = defaultdict(list)
-    for case in sorted(known):
-        groups[find(("case", case))].append(case)
-    return sorted(tuple(group) for group in groups.values())
-
-
-def deal(
-    counts: NDArray[np.float64], sizes: NDArray[np.int_], num_folds: int, *, seed: int
-) -> NDArray[np.int_]:
-    """Deal groups into folds, those with the rarest label first, each to the fold that lacks it most.
-
-    Args:
-        counts: Cases of each group that have each label, shape (G, K); soft labels count in part.
-        sizes: Cases of each group, shape (G,).
-        num_folds: Number of folds F.
-        seed: Breaks ties.
-
-    Returns:
-        Fold of each group, shape (G,).
-
-    Example:
-        >>> deal(np.array([[1.0], [1.0], [0.0], [0.0]]), np.ones(4, int), 2, seed=0).tolist()
-        [0, 1, 0, 1]
-    """
-    rng = np.random.default_rng(seed)
-    # The last column is the plain number of cases: dealt last, and it breaks ties between labels.
-    table = np.column_stack([counts, sizes]).astype(float)
-    wanted = np.tile(table.sum(axis=0) / num_folds, (num_folds, 1))  # (F, K + 1)
-    order = rng.permutation(len(table))
-    fold_of = np.full(len(table), -1)
-    while (fold_of < 0).any():
-        open_groups = order[fold_of[order] < 0]
-        left = (table[open_groups] > 0).sum(axis=0)
-        labels = np.flatnonzero(left[:-1])
-        label = int(labels[np.argmin(left[labels])]) if labels.size else table.shape[1] - 1
-        having = open_groups[table[open_groups, label] > 0]
-        # Large groups first, while there is room to make up for them; equal ones in shuffled order.
-        for group in having[np.argsort(-table[having, label], kind="stable")]:
-            lack, room = wanted[:, label], wanted[:, -1]
-            best = np.flatnonzero(lack >= lack.max() - 1e-9)
-            best = best[room[best] >= room[best].max() - 1e-9]
-            fold = int(best[0] if len(best) == 1 else rng.choice(best))
-            fold_of[group] = fold
-            wanted[fold] -= table[group]
-    return _fill_empty(fold_of, sizes, num_folds)
-
-
-def _fill_empty(fold_of: NDArray[np.int_], sizes: NDArray[np.int_], num_folds: int) -> NDArray[np.int_]:
-    """Give a fold that got nothing the smallest group of the fold with most groups."""
-    for fold in range(num_folds):
-        if not (fold_of == fold).any():
-            fullest = np.flatnonzero(fold_of == np.bincount(fold_of, minlength=num_folds).argmax())
-            fold_of[fullest[np.argmin(sizes[fullest])]] = fold
-    return fold_of
 
 
 def _label_counts(

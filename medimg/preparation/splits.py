@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from medimg.errors import DataError
+from medimg.preparation.split_table import SplitRow, read_split_table
 from medimg.records import DatasetIndex, Record
 
 # nnU-Net's seed: where every case is a patient of its own, the folds are those of its default split.
@@ -24,11 +25,13 @@ class Split:
         train: Cases that the weights are fitted to.
         val: Cases that epochs and settings are chosen on.
         leaky: Patients that stand on both sides; empty unless a split file asked for it by case.
+        test: Cases that a split file keeps for a test, and so on neither side.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     leaky: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -76,11 +79,18 @@ def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
 
 
 def read_split_file(path: Path) -> list[Split]:
-    """Read ``[{"train": [ids], "val": [ids]}, ...]``, the form of nnU-Net's ``splits_final.json``.
+    """Read the folds of a file.
+
+    Args:
+        path: ``.csv`` as `medimg split` writes it, whose column ``fold`` says where a case validates, or that it is
+            a ``test`` case; else JSON ``[{"train": [ids], "val": [ids]}, ...]``, the form of nnU-Net's
+            ``splits_final.json``.
 
     Raises:
         DataError: If the file is missing or has another form.
     """
+    if path.suffix.lower() == ".csv":
+        return splits_of_rows(read_split_table(path))
     try:
         folds = json.loads(path.read_text())
         return [Split(tuple(sorted(fold["train"])), tuple(sorted(fold["val"]))) for fold in folds]
@@ -88,8 +98,33 @@ def read_split_file(path: Path) -> list[Split]:
         raise DataError(f"no split file at {path}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{path}: expected a JSON list of {{"train": [case ids], "val": [case ids]}}, found {error!r}'
+            f'{path}: expected a JSON list of {{"train": [case ids], "val": [case ids]}}, found {error!r}. '
+            "Mend it, or make a table of folds with medimg split, whose name ends in .csv."
         ) from error
+
+
+def splits_of_rows(rows: Sequence[SplitRow]) -> list[Split]:
+    """The split of each fold: its cases validate, those of the other folds train.
+
+    Args:
+        rows: A row a case; folds run from 0.
+
+    Example:
+        >>> rows = [SplitRow("a", "p", 0), SplitRow("b", "q", 1), SplitRow("c", "r", None)]
+        >>> [(split.train, split.val, split.test) for split in splits_of_rows(rows)]
+        [(('b',), ('a',), ('c',)), (('a',), ('b',), ('c',))]
+    """
+    ordered = sorted(rows, key=lambda row: row.case_id)
+    test = tuple(row.case_id for row in ordered if row.fold is None)
+    dealt = [(row.case_id, row.fold) for row in ordered if row.fold is not None]
+    return [
+        Split(
+            tuple(case for case, own in dealt if own != fold),
+            tuple(case for case, own in dealt if own == fold),
+            test=test,
+        )
+        for fold in range(1 + max(own for _, own in dealt))
+    ]
 
 
 def choose_split(
@@ -107,7 +142,7 @@ def choose_split(
         index: The data set.
         fold: Fold whose cases validate, from 0.
         num_folds: Folds to deal where neither a file nor the data set names them.
-        split_file: JSON list of folds.
+        split_file: Table or JSON list of folds, see `read_split_file`.
         by: ``case`` deals cases whatever their patient and published folds; the run is marked if that leaks.
         allow_leaky: Accept a split that puts one patient on both sides; the run is marked.
 
@@ -141,11 +176,14 @@ def _checked(split: Split, index: DatasetIndex, allow_leaky: bool) -> Split:
         raise DataError(f"the split puts {len(both)} cases into both train and val, such as {both[0]!r}")
     if not split.train or not split.val:
         raise DataError("the split leaves train or val empty")
-    held_out = {patient_of[case] for case in split.val} | {record.patient_id for record in index.test}
+    tested = {patient_of[case] for case in split.test if case in patient_of}
+    held_out = (
+        {patient_of[case] for case in split.val} | {record.patient_id for record in index.test} | tested
+    )
     leaky = {patient_of[case] for case in split.train} & held_out
     if leaky and not allow_leaky:
         raise DataError(
             f"the split puts {len(leaky)} patients on both sides, such as {min(leaky)!r}: scores would be "
             "too good. Split by patient, or set data.init_args.split.allow_leaky to true to have the run marked."
         )
-    return Split(split.train, split.val, tuple(sorted(leaky)))
+    return replace(split, leaky=tuple(sorted(leaky)))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medimg import keys
+from medimg.cli import main
 from medimg.datamodules import DecathlonDataModule, NNUNetDataModule, PatchOptions, SplitOptions
 from medimg.errors import ConfigError, DataError, ResourceError
 from medimg.transforms import NNUNetAugmentation
@@ -252,3 +253,20 @@ def test_only_what_the_device_computes_with_is_moved(make_decathlon):
     assert moved[keys.MASK].is_meta
     assert moved.keys() == batch.keys()
     assert moved[keys.REFERENCE] is batch[keys.REFERENCE]
+
+
+def test_cases_that_a_table_of_folds_holds_out_are_the_test(make_decathlon, tmp_path, stand_in):
+    root = make_decathlon(6).root
+    assert (
+        main(["split", str(root), "--folds", "2", "--holdout", "0.34", "--out", str(tmp_path / "s.csv")]) == 0
+    )
+    rows = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    held = sorted(row.split(",")[0] for row in rows if row.endswith(",test"))
+    assert len(held) == 2
+    data = make_decathlon(6, split=SplitOptions(file=tmp_path / "s.csv"))
+    assert not set(held) & {*data.split.train, *data.split.val}
+    data.trainer = stand_in("test")
+    assert sorted(batch[keys.CASE_ID][0] for batch in data.test_dataloader()) == held
+    assert data.scored_title == f"held-out test cases of {root.name}"
+    data.trainer = stand_in("validate")
+    assert data.scored_title == "validation cases of fold 0"

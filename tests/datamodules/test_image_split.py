@@ -86,3 +86,11 @@ def test_cases_are_dealt_whatever_their_patient_only_when_asked_and_the_run_is_m
     splits = [choose_image_split(index, fold=fold, num_folds=3, by="case") for fold in range(3)]
     assert sorted(case for split in splits for case in split.val) == [f"c{i:02d}" for i in range(12)]
     assert all(split.leaky == ("p",) for split in splits)
+
+
+def test_a_patient_whom_a_table_holds_out_may_not_train(tmp_path):
+    index = index_of(patients=["p", "p"])  # c00 and c01
+    rows = [f"c{i:02d},x,{'test' if i == 0 else i % 2}" for i in range(12)]
+    (tmp_path / "s.csv").write_text("\n".join(["case_id,patient_id,fold", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"1 patients into both train and test, such as 'p'"):
+        choose_image_split(index, fold=0, num_folds=2, split_file=tmp_path / "s.csv")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
+from medimg.cli import main
 from medimg.datamodules import (
     BatchOptions,
     CacheOptions,
@@ -209,3 +210,16 @@ def test_the_twins_of_busi_stay_in_one_fold(tmp_path):
         data.setup("fit")
         twins = {"benign/benign (433).png", "malignant/malignant (145).png"}
         assert len(twins & set(data.split.val)) in (0, 2)
+
+
+def test_images_that_a_table_of_folds_holds_out_are_the_test(make_folder, tmp_path):
+    root = make_folder().root
+    assert (
+        main(["split", str(root), "--folds", "2", "--holdout", "0.2", "--out", str(tmp_path / "s.csv")]) == 0
+    )
+    rows = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    held = sorted(row.split(",")[0] for row in rows if row.endswith(",test"))
+    assert len(held) == 2
+    data = make_folder("test", split=SplitOptions(file=tmp_path / "s.csv"))
+    assert sorted(ids(data.test_dataloader())) == held
+    assert data.scored_title == "held-out test cases of set"

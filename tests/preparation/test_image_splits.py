@@ -8,13 +8,12 @@ import pytest
 from medimg.datasets.folder import ImageFolder
 from medimg.errors import DataError
 from medimg.preparation.image_splits import (
-    deal,
     file_hash,
     identical_files,
     image_folds,
     official_splits,
     official_test,
-    patient_groups,
+    split_images,
 )
 from medimg.records import ImageIndex, Record
 
@@ -72,18 +71,6 @@ def test_what_belongs_together_stays_together():
         assert len({"c0000", "c0100", "c0200"} & set(split.val)) in (0, 3)
 
 
-def test_groups_join_patients_breasts_and_copies():
-    records = [
-        Record("c1", "p1", (), group="g1"),
-        Record("c2", "p2", (), group="g1"),
-        Record("c3", "p2", ()),
-        Record("c4", "p4", ()),
-        Record("p4", "p5", ()),  # a case named as another's patient is still another
-    ]
-    assert patient_groups(records) == [("c1", "c2", "c3"), ("c4",), ("p4",)]
-    assert patient_groups(records, [("c3", "c4")]) == [("c1", "c2", "c3", "c4"), ("p4",)]
-
-
 def test_unknown_labels_and_cases_without_any():
     index = make_index()
     records = [
@@ -114,12 +101,6 @@ def test_too_few_patients():
     with pytest.raises(DataError, match="4 folds: expected at least 2, and no more than the 3 groups"):
         image_folds(index, 4)
     assert len(image_folds(index, 3)) == 3
-
-
-def test_deal_leaves_no_fold_empty():
-    counts, sizes = np.zeros((3, 1)), np.array([50, 1, 1])
-    assert set(deal(counts, sizes, 3, seed=0).tolist()) == {0, 1, 2}
-    assert set(deal(np.array([[9.0], [1.0], [1.0]]), np.array([9, 1, 1]), 3, seed=0).tolist()) == {0, 1, 2}
 
 
 def split_index(*splits, patients=None):
@@ -158,6 +139,41 @@ def test_official_splits_that_leak_are_refused():
     strange = ImageIndex("x", Path(), "binary", ("a",), records, ((("c0",), ("c9",)),))
     with pytest.raises(DataError, match="names 1 unknown cases, such as 'c9'"):
         image_folds(strange, 5)
+
+
+def test_a_share_of_the_patients_is_kept_for_a_test_with_every_label():
+    index = make_index()
+    splits = split_images(index, 5, holdout=0.2, seed=1)
+    patient_of = {r.case_id: r.patient_id for r in index.records}
+    held = {patient_of[case] for case in splits[0].test}
+    assert len(held) == 24  # 20 % of 120 patients
+    for split in splits:
+        assert split.test == splits[0].test
+        sides = [{patient_of[case] for case in side} for side in (split.train, split.val, split.test)]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        assert sorted((*split.train, *split.val, *split.test)) == sorted(patient_of)
+    assert splits == split_images(index, 5, holdout=0.2, seed=1)
+    assert splits != split_images(index, 5, holdout=0.2, seed=2)
+    labels = {r.case_id: [r.labels[name] for name in index.classes] for r in index.records}
+    overall = np.mean(list(labels.values()), axis=0)
+    assert np.abs(np.mean([labels[case] for case in splits[0].test], axis=0) - overall).max() < 0.03
+
+
+@pytest.mark.parametrize("holdout", [1.0, -0.1, 0.001, 0.999])
+def test_a_share_that_comes_to_none_or_all_is_refused(holdout):
+    with pytest.raises(
+        DataError, match="expected a share between 0 and 1 that comes to at least one patient"
+    ):
+        split_images(make_index(), 5, holdout=holdout)
+
+
+def test_published_splits_are_passed_over_but_for_the_test_and_what_belongs_to_it():
+    index = split_index("train", "val", "val", "train", "test", "train", patients=list("abcdee"))
+    splits = split_images(index, 2, keep_together=[{"c0", "c4"}])
+    assert splits[0].test == ("c0", "c4", "c5")  # a copy of a test case, and another case of its patient
+    assert sorted(case for split in splits for case in split.val) == ["c1", "c2", "c3"]
+    with pytest.raises(DataError, match="4 folds: expected at least 2, and no more than the 3 groups"):
+        split_images(index, 4, keep_together=[{"c0", "c4"}])
 
 
 def test_identical_files(tmp_path, write_picture):

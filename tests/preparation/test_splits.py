@@ -113,3 +113,37 @@ def test_one_patients_cases_are_split_by_case_only_on_request_and_marked():
 def test_one_fold_is_none():
     with pytest.raises(DataError, match="at least 2 folds, found num_folds 0"):
         patient_folds([Record("a", "p", ()), Record("b", "q", ())], 0)
+
+
+TABLE = "case_id,patient_id,fold\ncase_002,c,1\ncase_000,a,0\ncase_001,b,1\ncase_003,d,test\n"
+
+
+def test_a_table_of_folds_is_read(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_text(TABLE)
+    index = index_of(records(["a", "b", "c", "d"]))
+    split = choose_split(index, fold=0, num_folds=5, split_file=path)
+    assert (split.train, split.val, split.test) == (("case_001", "case_002"), ("case_000",), ("case_003",))
+    assert choose_split(index, fold=1, num_folds=5, split_file=path).val == ("case_001", "case_002")
+    folds = write_folds(tmp_path / "splits.json", (["case_002", "case_001"], ["case_000"]))
+    assert choose_split(index, fold=0, num_folds=5, split_file=folds).digest == split.digest
+    with pytest.raises(DataError, match="fold 2 does not exist: expected 0 to 1"):
+        choose_split(index, fold=2, num_folds=5, split_file=path)
+
+
+def test_a_table_that_does_not_fit_the_data_is_refused(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_text(TABLE)
+    with pytest.raises(DataError, match="has no mask for, such as 'case_002'"):
+        choose_split(index_of(records(["a", "b"])), fold=0, num_folds=5, split_file=path)
+    with pytest.raises(DataError, match="1 patients on both sides, such as 'a'"):
+        choose_split(index_of(records(["a", "a", "c", "d"])), fold=0, num_folds=5, split_file=path)
+    # A patient who is kept for the test does not train either.
+    tested = index_of(records(["a", "b", "c", "c"]))
+    with pytest.raises(DataError, match="1 patients on both sides, such as 'c'"):
+        choose_split(tested, fold=0, num_folds=5, split_file=path)
+    leaky = choose_split(tested, fold=0, num_folds=5, split_file=path, allow_leaky=True)
+    assert (leaky.leaky, leaky.test) == (("c",), ("case_003",))
+    path.write_text("# folds\n" + TABLE)
+    with pytest.raises(DataError, match=r"splits\.csv.*has 3 fields, expected 1"):
+        choose_split(index_of(records("abcd")), fold=0, num_folds=5, split_file=path)
