@@ -235,7 +235,7 @@ def compare_exports(logits: Tensor, shape: tuple[int, ...]) -> list[str]:
         "spacing": [3.0, 3.0, 3.0],
         "shape_before_cropping": full,
         "shape_after_cropping_and_before_resampling": shape,
-        "bbox_used_for_cropping": list(zip(low, high, strict=True)),
+        "bbox_used_for_cropping": [list(ends) for ends in zip(low, high, strict=True)],
     }
 
     def export_peer() -> Any:

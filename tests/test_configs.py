@@ -179,7 +179,9 @@ def test_a_config_builds_and_its_network_fits_its_classes(config, tmp_path, monk
     task._check_channels(logits)
     assert logits.shape[2:] == data.patches.size
     for inferer in (task.inferer, task.final_inferer):
-        assert tuple(getattr(inferer, "inferer", inferer).roi_size) == data.patches.size
+        while hasattr(inferer, "inferer"):
+            inferer = inferer.inferer
+        assert tuple(inferer.roi_size) == data.patches.size
     if data.regions is not None:
         assert tuple(data.regions) == task.classes
     if data.augmentation is not None:

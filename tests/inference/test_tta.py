@@ -1,12 +1,15 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform
 from torch import nn
 
 from medimg.errors import ConfigError
 from medimg.inference.sliding_window import SlidingWindowInferer
-from medimg.inference.tta import MirrorTTA
+from medimg.inference.tta import MirrorTTA, RotationTTA, turned
+from medimg.transforms.motion import turn_and_scale
 
 
 def plain(inputs, network):
@@ -68,3 +71,60 @@ def test_mirroring_the_volume_mirrors_the_result():
 def test_axes_out_of_range_are_refused(axes):
     with pytest.raises(ConfigError, match="axes: expected"):
         MirrorTTA(plain, axes)
+
+
+# ---- small turns --------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_turning_a_constant_is_the_constant_and_keeps_the_size():
+    def network(x):
+        return torch.full((len(x), 3, *x.shape[2:]), 0.7)
+
+    inferer = RotationTTA(MirrorTTA(SlidingWindowInferer((8, 8, 8)), (2,)), least_size=(8, 16, 8))
+    logits = inferer(torch.randn(2, 1, 12, 9, 6), network)
+    torch.testing.assert_close(logits, torch.full((2, 3, 12, 9, 6), 0.7))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_turn_is_scipys(axis):
+    volume = torch.rand(1, 1, 9, 12, 15)
+    matrix = turn_and_scale([20.0 if axis == a else 0.0 for a in range(3)], (1.0,) * 3)
+    centre = (np.array(volume.shape[2:]) - 1) / 2
+    expected = affine_transform(
+        volume[0, 0].numpy(), matrix, centre - np.array(matrix) @ centre, order=1, mode="grid-constant"
+    )
+    torch.testing.assert_close(turned(volume, matrix)[0, 0], torch.from_numpy(expected), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_mean_over_turns_written_out():
+    network, image = nn.Conv3d(1, 2, 3, padding=1), torch.rand(1, 1, 8, 8, 8)
+    total, weight = network(image), torch.ones(1, 1, 8, 8, 8)
+    for sign in (1, -1):
+        there, back = (turn_and_scale((0, turn * 15, 0), (1, 1, 1)) for turn in (sign, -sign))
+        total = total + turned(network(turned(image, there)), back)
+        weight = weight + turned(torch.ones(1, 1, 8, 8, 8), back)
+    torch.testing.assert_close(RotationTTA(plain, 15, axes=(1,))(image, network), total / weight)
+
+
+def test_small_volumes_keep_their_corners():
+    seen = []
+
+    def network(x):
+        seen.append(tuple(x.shape[2:]))
+        return x
+
+    image = torch.ones(1, 1, 4, 5, 6)
+    RotationTTA(plain, axes=(0,), least_size=(4, 12, 12))(image, network)
+    assert seen == [(4, 12, 12)] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"axes": (3,)}, "axes"), ({"axes": (1, 1)}, "axes"), ({"degrees": 0}, "degrees"), ({"degrees": 90}, "degrees"),
+     ({"least_size": (0, 1, 1)}, "least_size")],
+)  # fmt: skip
+def test_turns_that_make_no_sense_are_refused(options, word):
+    with pytest.raises(ConfigError, match=word):
+        RotationTTA(plain, **options)
