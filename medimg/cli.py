@@ -26,7 +26,10 @@ RUN_VERBS = {
     "test": "score a trained model on the original grid, each case once",
     "predict": "write one prediction a case",
 }
-SCORE_VERBS = {"score": "compare predictions with references, by a competition's rules"}
+SCORE_VERBS = {
+    "ensemble": "combine the predictions of several models into one",
+    "score": "compare predictions with references, by a competition's rules",
+}
 VERBS = FILE_VERBS | RUN_VERBS | SCORE_VERBS
 """Every verb and what it does, in the order of the work."""
 
@@ -129,5 +132,6 @@ def _file_verb(verb: str, words: list[str]) -> int:
     from medimg.commands.trust import set_policy
 
     set_policy([])
-    target: Any = getattr(importlib.import_module(f"medimg.commands.{verb}"), verb)
-    return call(FileVerbParser, target, words, prog=f"medimg {verb}")
+    module: Any = importlib.import_module(f"medimg.commands.{verb}")
+    parser = getattr(module, "PARSER", FileVerbParser)
+    return call(parser, getattr(module, verb), words, prog=f"medimg {verb}")

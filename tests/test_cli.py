@@ -8,7 +8,19 @@ import pytest
 from medimg import __version__, cli
 from medimg.errors import DataError
 
-VERBS = ["phantom", "audit", "plan", "prepare", "split", "fit", "validate", "test", "predict", "score"]
+VERBS = [
+    "phantom",
+    "audit",
+    "plan",
+    "prepare",
+    "split",
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "ensemble",
+    "score",
+]
 
 
 def cpu_seconds_and_modules(words: list[str]) -> tuple[float, set[str], str]:

@@ -1,0 +1,195 @@
+"""What ``predictions.json`` says of a member, and whether the members mean the same."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from medimg.errors import ConfigError, DataError
+
+PREDICTIONS = "predictions.json"
+
+Kind = Literal["probabilities", "masks", "table"]
+"""What is combined: ``<case>.npz``, ``<case>.nii.gz``, or the rows of ``per_case.csv``."""
+
+# What members of a kind must have in common. Masks of a softmax and of regions may meet: only values count.
+_SHARED: dict[Kind, tuple[str, ...]] = {
+    "probabilities": ("classes", "head", "labels"),
+    "masks": ("classes", "labels"),
+    "table": ("classes", "task"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a folder of predictions; ``None`` where its ``predictions.json`` does not say.
+
+    Attributes:
+        classes: Classes or regions in the order of the channels, the background left out.
+        head: ``softmax`` or ``sigmoid``.
+        labels: Value in the masks of each class or region, in writing order.
+        task: Kind of a classification: binary, multiclass or multilabel.
+        split: Hash of the split of the run.
+        checkpoint: Weights that predicted.
+    """
+
+    classes: tuple[str, ...] | None = None
+    head: str | None = None
+    labels: dict[str, int] | None = None
+    task: str | None = None
+    split: str | None = None
+    checkpoint: str | None = None
+
+
+def read_description(folder: Path) -> Description:
+    """Read ``predictions.json`` of a folder; a folder without one says nothing.
+
+    Raises:
+        DataError: If the file cannot be read, or a value is of another kind than expected.
+    """
+    path = folder / PREDICTIONS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Description()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Predict again, or mend the file.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected names and values, found {type(content).__name__}. Predict again.")
+    classes, labels = content.get("classes"), content.get("labels")
+    if classes is not None and not (isinstance(classes, list) and _are(str, classes)):
+        raise DataError(f"{path}: expected a list of names as classes, found {classes!r}. Mend the file.")
+    if labels is not None and not (isinstance(labels, dict) and _are(int, labels.values())):
+        raise DataError(
+            f"{path}: expected a whole number for each of the labels, found {labels!r}. Mend the file."
+        )
+    texts = {}
+    for name in ("head", "task", "split", "checkpoint"):
+        value = content.get(name)
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"{path}: expected a word as {name}, found {value!r}. Mend the file.")
+        texts[name] = value
+    return Description(classes=tuple(classes) if classes else None, labels=labels or None, **texts)
+
+
+def _are(kind: type, values: Any) -> bool:
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+
+
+def agreed_description(
+    names: Sequence[str], descriptions: Sequence[Description], kind: Kind, *, mixed_splits: bool = False
+) -> Description:
+    """Put together what the members say, where they mean the same.
+
+    Args:
+        names: Name of each member, for messages.
+        descriptions: What each member says.
+        kind: What is combined.
+        mixed_splits: Let members of different splits meet.
+
+    Returns:
+        What holds for all members; a value that only some state is taken from them.
+
+    Raises:
+        DataError: If members differ in classes, labels, head or task, or stem from different splits.
+
+    Example:
+        >>> both = [Description(classes=("a",), head="softmax"), Description(labels={"a": 1})]
+        >>> agreed_description(["A", "B"], both, "probabilities").labels
+        {'a': 1}
+    """
+    common: dict[str, Any] = {}
+    for field in fields(Description):
+        stated = [
+            (name, value)
+            for name, description in zip(names, descriptions, strict=True)
+            if (value := getattr(description, field.name)) is not None
+        ]
+        if not stated:
+            continue
+        first, value = stated[0]
+        other = next(((n, v) for n, v in stated if _differ(field.name, value, v, kind)), None)
+        if other is None:
+            common[field.name] = value
+        elif field.name == "split" and not mixed_splits:
+            raise DataError(
+                f"members of two splits: {first} has split {value}, {other[0]} {other[1]}. Cases that one member "
+                "was trained on may be judged by it. Take members of one split; or, if no member saw "
+                "these cases in training, as with a test set held out from all folds, add --mixed_splits."
+            )
+        elif field.name in _SHARED[kind]:
+            raise DataError(
+                f"{PREDICTIONS}: expected the same {field.name} in all members, found {_shown(value)} in {first} "
+                f"and {_shown(other[1])} in {other[0]}. Combine members of one task only."
+            )
+    common.pop("checkpoint", None)
+    return Description(**common)
+
+
+def _differ(field: str, one: Any, other: Any, kind: Kind) -> bool:
+    if kind == "masks" and field == "classes":
+        return set(one) != set(other)
+    if kind == "probabilities" and field == "labels":  # regions are written in this order
+        return list(one.items()) != list(other.items())
+    return bool(one != other)
+
+
+def _shown(value: Any) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelScheme:
+    """How channels of probabilities become label values.
+
+    Attributes:
+        head: ``softmax``, channel 0 being the background, or ``sigmoid`` for regions.
+        values: Value to write for each channel; ``None`` writes the channel's number (softmax only).
+        order: Channels in writing order, later ones over earlier ones (sigmoid only).
+    """
+
+    head: Literal["softmax", "sigmoid"] = "softmax"
+    values: tuple[int, ...] | None = None
+    order: tuple[int, ...] = ()
+
+
+def channel_scheme(description: Description) -> ChannelScheme:
+    """Derive what the channels mean.
+
+    Args:
+        description: What all members agree on; where none says anything, the channels are exclusive classes
+            that are written as 0, 1, 2, ...
+
+    Raises:
+        ConfigError: If the classes and the labels do not fit, or regions lack their labels.
+
+    Example:
+        >>> regions = Description(("WT", "TC"), "sigmoid", {"WT": 2, "TC": 1})
+        >>> channel_scheme(regions)
+        ChannelScheme(head='sigmoid', values=(2, 1), order=(0, 1))
+        >>> channel_scheme(Description(("a", "b"), "softmax", {"a": 1, "b": 4})).values
+        (0, 1, 4)
+    """
+    head, labels = description.head or "softmax", description.labels
+    classes = description.classes or (tuple(labels) if labels else None)
+    if head not in ("softmax", "sigmoid"):
+        raise ConfigError(f"{PREDICTIONS}: expected head softmax or sigmoid, found {head!r}. Mend the file.")
+    if labels is not None and set(labels) != set(classes or ()):
+        raise ConfigError(
+            f"{PREDICTIONS}: expected a label for each of the classes {list(classes or ())}, "
+            f"found {list(labels)}. Mend the file."
+        )
+    if head == "sigmoid":
+        if classes is None or labels is None:
+            raise ConfigError(
+                f"regions (head sigmoid) need classes and labels in {PREDICTIONS} of at least one member, "
+                "found none: without them nobody knows which value each region is written as."
+            )
+        order = tuple(classes.index(name) for name in labels)
+        return ChannelScheme("sigmoid", tuple(labels[name] for name in classes), order)
+    if classes is None:
+        return ChannelScheme()
+    if labels is None:
+        return ChannelScheme("softmax", tuple(range(len(classes) + 1)))
+    return ChannelScheme("softmax", (0, *(labels[name] for name in classes)))

@@ -1,0 +1,102 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from medimg.ensembling.description import (
+    ChannelScheme,
+    Description,
+    agreed_description,
+    channel_scheme,
+    read_description,
+)
+from medimg.errors import ConfigError, DataError
+
+SOFTMAX = Description(("a", "b"), "softmax", {"a": 1, "b": 4}, split="s1", checkpoint="best.ckpt")
+
+
+def test_reads_what_the_writer_of_predictions_wrote(tmp_path):
+    facts = {"classes": ["a", "b"], "checkpoint": "best.ckpt", "split": "s1", "head": "softmax"}
+    facts |= {"labels": {"a": 1, "b": 4}, "cases": {"c": {"shape": [1, 2, 3]}}}
+    (tmp_path / "predictions.json").write_text(json.dumps(facts))
+    assert read_description(tmp_path) == SOFTMAX
+
+
+def test_a_folder_without_a_description_says_nothing(tmp_path):
+    assert read_description(tmp_path) == Description()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[1]", "expected names and values, found list"),
+        ('{"classes": "ab"}', "expected a list of names as classes"),
+        ('{"labels": {"a": "1"}}', "whole number for each of the labels"),
+        ('{"labels": {"a": true}}', "whole number for each of the labels"),
+        ('{"head": 1}', "expected a word as head"),
+    ],
+)
+def test_a_damaged_description_is_refused(tmp_path, text, message):
+    (tmp_path / "predictions.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_description(tmp_path)
+
+
+def test_members_that_say_nothing_do_not_disagree():
+    common = agreed_description(["A", "B"], [Description(), SOFTMAX], "probabilities")
+    assert common == replace(SOFTMAX, checkpoint=None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("probabilities", {"classes": ("b", "a")}),
+        ("probabilities", {"head": "sigmoid"}),
+        ("probabilities", {"labels": {"a": 1, "b": 3}}),
+        ("probabilities", {"labels": {"b": 4, "a": 1}}),
+        ("masks", {"classes": ("a", "c")}),
+        ("masks", {"labels": {"a": 1, "b": 3}}),
+        ("table", {"classes": ("a",)}),
+    ],
+)
+def test_members_that_mean_something_else_are_refused(kind, change):
+    with pytest.raises(
+        DataError, match=f"expected the same {next(iter(change))} in all members.* in A .* in B"
+    ):
+        agreed_description(["A", "B"], [SOFTMAX, replace(SOFTMAX, **change)], kind)
+
+
+def test_masks_meet_whatever_head_and_order_of_channels_they_come_from():
+    other = replace(SOFTMAX, classes=("b", "a"), labels={"b": 4, "a": 1}, head="sigmoid")
+    common = agreed_description(["A", "B"], [SOFTMAX, other], "masks")
+    assert common.labels == {"a": 1, "b": 4}
+    assert common.head is None
+
+
+def test_members_of_two_splits_are_refused_unless_asked_for():
+    two = [SOFTMAX, replace(SOFTMAX, split="s2")]
+    with pytest.raises(DataError, match="two splits: A has split s1, B s2"):
+        agreed_description(["A", "B"], two, "masks")
+    assert agreed_description(["A", "B"], two, "masks", mixed_splits=True).split is None
+
+
+def test_the_scheme_follows_the_classes():
+    assert channel_scheme(Description()) == ChannelScheme("softmax", None)
+    assert channel_scheme(Description(classes=("a", "b"))).values == (0, 1, 2)
+    assert channel_scheme(SOFTMAX).values == (0, 1, 4)
+    regions = Description(("ET", "WT", "TC"), "sigmoid", {"WT": 2, "TC": 1, "ET": 3})
+    assert channel_scheme(regions) == ChannelScheme("sigmoid", (3, 2, 1), (1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (Description(head="relu"), "found 'relu'"),
+        (Description(("a",), "softmax", {"b": 1}), "a label for each of the classes"),
+        (Description(("a",), "sigmoid"), "need classes and labels"),
+    ],
+)
+def test_a_scheme_that_cannot_be_written_is_refused(description, message):
+    with pytest.raises(ConfigError, match=message):
+        channel_scheme(description)
