@@ -182,6 +182,7 @@ def _long_fields() -> Iterator[None]:
 def _opened(path: Path) -> Iterator[TextIO]:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
+            _refuse_ways_out(path, archive.namelist())
             members = [name for name in archive.namelist() if name.endswith((".csv", ".tsv"))]
             members = [name for name in members if not name.startswith("__MACOSX")]
             if len(members) != 1:
@@ -196,6 +197,17 @@ def _opened(path: Path) -> Iterator[TextIO]:
     else:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield file
+
+
+def _refuse_ways_out(path: Path, names: Sequence[str]) -> None:
+    """Nothing is unpacked here, but an archive that would write elsewhere was made to harm: nothing in it is read."""
+    for name in names:
+        place = name.replace("\\", "/")
+        if place.startswith("/") or ":" in place or ".." in place.split("/"):
+            raise DataError(
+                f"{path}: holds {name!r}, which leads out of the folder that it is unpacked to. Do not unpack the "
+                "archive, and get it again from its publisher."
+            )
 
 
 def _text(packed: io.BufferedIOBase | gzip.GzipFile | object, path: Path) -> TextIO:

@@ -85,3 +85,15 @@ def test_find_table(tmp_path, write_table):
     assert find_table(tmp_path, ["a.csv"]) is None
     with pytest.raises(DataError, match=r"the Fake table a.csv or c.csv"):
         need_table(tmp_path, ["a.csv", "c.csv"], "Fake")
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.csv", "/etc/evil.csv", "a/../../evil.sh", "..\\\\evil.csv", "C:\\\\evil.csv"]
+)
+def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):  # 48
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "id,x\nc1,1\n")
+        archive.writestr(name, "id,x\nc1,1\n")
+    with pytest.raises(DataError, match="leads out of the folder"):
+        read_table(tmp_path / "a.csv.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv.zip"]
