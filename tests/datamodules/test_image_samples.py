@@ -20,24 +20,6 @@ NAN = float("nan")
 OPTIONS = ImageOptions(size=(12, 12), channels=1, mean=(0.5,), std=(0.5,))
 
 
-def draws(sampler, epochs=1):
-    found = []
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        found += list(sampler)
-    return found
-
-
-def test_a_rare_class_is_drawn_as_often_as_a_frequent_one():
-    labels = np.float32([[1]] * 5 + [[0]] * 95)
-    cases = [key.case for key in draws(ImageSampler(100, weights=draw_weights(labels, 1.0), seed=0), 10)]
-    assert abs(sum(case < 5 for case in cases) - 500) <= 10
-    counts = np.bincount(cases, minlength=100)
-    assert counts[:5].min() >= 90  # evenly within the class
-    half = draw_weights(labels, 0.5)
-    assert half[:5].sum() == pytest.approx(np.sqrt(5) / (np.sqrt(5) + np.sqrt(95)))
-
-
 def test_exclusive_classes_are_evened_out():
     labels = np.eye(3, dtype=np.float32)[[0] * 70 + [1] * 20 + [2] * 10]
     weights = draw_weights(labels, 1.0)

@@ -80,3 +80,13 @@ def test_a_pass_that_leaves_out_what_was_seen_ends_as_the_whole_one(world):
             sampler.skip = 4
             assert list(sampler) == whole[4:]
             assert list(sampler) == whole  # once only
+
+
+def test_a_rare_class_is_drawn_as_often_as_a_frequent_one():
+    labels = np.float32([[1]] * 5 + [[0]] * 95)
+    cases = [key.case for key in draws(ImageSampler(100, weights=draw_weights(labels, 1.0), seed=0), 10)]
+    assert abs(sum(case < 5 for case in cases) - 500) <= 10
+    counts = np.bincount(cases, minlength=100)
+    assert counts[:5].min() >= 90  # evenly within the class
+    half = draw_weights(labels, 0.5)
+    assert half[:5].sum() == pytest.approx(np.sqrt(5) / (np.sqrt(5) + np.sqrt(95)))
