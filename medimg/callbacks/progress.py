@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedColumn
 
 # A log file is read now and then; a line in ten seconds is enough.
 _SECONDS_BETWEEN = 10.0
@@ -16,6 +17,11 @@ _Metrics = dict[str, int | str | float | dict[str, float]]
 
 class NarrowBar(RichProgressBar):
     """Lightning's bar with short names, so that it fits into 80 columns."""
+
+    def configure_columns(self, trainer: Trainer) -> list[Any]:
+        """Lightning's columns without the steps a second, whose room the metrics need."""
+        columns = super().configure_columns(trainer)
+        return [column for column in columns if not isinstance(column, ProcessingSpeedColumn)]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> _Metrics:
         """Metrics of the bar: of a loss only the newest, and no number of the run."""

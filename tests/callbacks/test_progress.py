@@ -1,7 +1,9 @@
+import io
 import re
 from pathlib import Path
 
 import pytest
+import rich
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -84,3 +86,18 @@ def test_bar_shows_one_loss_under_a_short_name(tmp_path):
 
 def test_names_that_would_be_alike_stay_long():
     assert progress._short({"train/loss": 1.0, "val/loss": 2.0}) == {"train/loss": 1.0, "val/loss": 2.0}
+
+
+def test_loss_and_dice_stand_on_one_line_of_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(rich, "_console", None)  # the bar makes one for all, which ends with this test
+    shown = io.StringIO()
+
+    class Shown(NarrowBar):
+        def _init_progress(self, trainer):
+            self._console_kwargs = {"file": shown, "width": 80, "force_terminal": True}
+            super()._init_progress(trainer)
+
+    _trainer(tmp_path, Shown()).fit(_Logging())
+    lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue()))
+    assert any("loss: " in line and re.search(r"dice: 0\.875", line) for line in lines)
+    assert all(len(line) <= 80 for line in lines)
