@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import ProcessingSpeedColumn
+from rich.table import Column
 
 # A log file is read now and then; a line in ten seconds is enough.
 _SECONDS_BETWEEN = 10.0
@@ -22,6 +23,12 @@ class NarrowBar(RichProgressBar):
         """Lightning's columns without the steps a second, whose room the metrics need."""
         columns = super().configure_columns(trainer)
         return [column for column in columns if not isinstance(column, ProcessingSpeedColumn)]
+
+    def _init_progress(self, trainer: Trainer) -> None:
+        """Let the bar shrink on a narrow terminal, and never break the metrics."""
+        super()._init_progress(trainer)
+        if self._metric_component is not None:
+            self._metric_component._table_column = Column(no_wrap=True)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> _Metrics:
         """Metrics of the bar: of a loss only the newest, and no number of the run."""
