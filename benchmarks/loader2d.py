@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode, v2
 
-from medimg.datamodules.image_samples import ImageCase, ImageDataset, collate_images
+from medimg.datamodules.image_samples import ImageCase, ImageDataset, collate_images, scale_images
 from medimg.datamodules.patches import SampleKey
 from medimg.keys import IMAGE
 from medimg.phantoms.breast import make_breast, project
@@ -74,7 +74,7 @@ def ours(images: NDArray[np.uint8]) -> Batch:
     def batch() -> torch.Tensor:
         drawn = [SampleKey(int(rng.integers(len(images))), int(rng.integers(2**62))) for _ in range(BATCH)]
         pixels: torch.Tensor = collate_images([dataset[key] for key in drawn], grouped=False)[IMAGE]
-        return (pixels.float() / 255 - MEAN) / STD
+        return scale_images(pixels, [MEAN], [STD])
 
     return batch
 

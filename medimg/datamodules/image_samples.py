@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from medimg import keys
@@ -188,6 +189,28 @@ def _centre(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """The middle of an image (C, H, W) that is kept larger than the network sees it."""
     top, left = (pixels.shape[1] - size[0]) // 2, (pixels.shape[2] - size[1]) // 2
     return np.ascontiguousarray(pixels[:, top : top + size[0], left : left + size[1]])
+
+
+def scale_images(image: Tensor, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> Tensor:
+    """Bring bytes to [0, 1], and normalise by channel.
+
+    Args:
+        image: (B, C, H, W), uint8, or floats that are scaled already.
+        mean: Mean of each channel, or of all, on the scale of [0, 1].
+        std: Standard deviation likewise.
+
+    Returns:
+        Float32 (B, C, H, W), the input being left as it was.
+
+    Example:
+        >>> scale_images(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), [0.5], [0.25]).flatten().tolist()
+        [-2.0, 2.0]
+    """
+    means, stds = (torch.tensor(values, device=image.device).view(1, -1, 1, 1) for values in (mean, std))
+    if image.dtype == torch.uint8:
+        # In place: on a processor a new tensor for each step takes longer than the arithmetic.
+        return image.float().mul_(1 / (255 * stds)).sub_(means / stds)
+    return (image - means).div_(stds)
 
 
 def collate_images(samples: Sequence[dict[str, Any]], *, grouped: bool) -> dict[str, Any]:

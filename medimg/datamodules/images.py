@@ -24,6 +24,7 @@ from medimg.datamodules.image_samples import (
     collate_images,
     draw_weights,
     image_cases,
+    scale_images,
 )
 from medimg.datamodules.image_split import choose_image_split
 from medimg.datamodules.loader import CurrentCase
@@ -272,13 +273,10 @@ class ImageDataModule(CaseDataModule[_Ready]):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Scale to [0, 1] and normalise on the device: bytes travel faster than floats."""
         image: Tensor = batch[keys.IMAGE]
-        image = image.float() / 255 if image.dtype == torch.uint8 else image
-        if self.transform is None or not self.transform.normalises:
-            mean, std = (
-                torch.tensor(values, device=image.device).view(1, -1, 1, 1)
-                for values in (self.image.mean, self.image.std)
-            )
-            image = (image - mean) / std
+        if self.transform is not None and self.transform.normalises:
+            image = scale_images(image)
+        else:
+            image = scale_images(image, self.image.mean, self.image.std)
         return {**batch, keys.IMAGE: image}
 
 

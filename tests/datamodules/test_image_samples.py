@@ -9,6 +9,7 @@ from medimg.datamodules.image_samples import (
     collate_images,
     draw_weights,
     image_cases,
+    scale_images,
 )
 from medimg.datamodules.samplers import ImageSampler, SampleKey
 from medimg.errors import ConfigError, DataError
@@ -123,3 +124,16 @@ def test_a_crop_must_give_the_size():
     assert torch.equal(fine[0]["image"][0], torch.from_numpy(read("a1")[:, 2:10, 2:10]))  # the middle
     with pytest.raises(ConfigError, match=r"gives images of \(12, 12\) and .*size is \(8, 8\)"):
         ImageDataset(cases, read, large)[SampleKey(0, 1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_scaling_normalises_each_channel_and_leaves_its_input(dtype):
+    image = torch.randint(0, 256, (2, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    given = image if dtype == torch.uint8 else image.float() / 255
+    before = given.clone()
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
+    expected = (image.double() / 255 - mean.double().view(3, 1, 1)) / std.double().view(3, 1, 1)
+    torch.testing.assert_close(
+        scale_images(given, mean.tolist(), std.tolist()).double(), expected, rtol=0, atol=1e-6
+    )
+    assert torch.equal(given, before)
