@@ -1,29 +1,48 @@
-"""``medimg score``: compare a folder of predicted masks with their references."""
+"""``medimg score``: compare predictions with references, by a competition's rules."""
 
 # Only the standard library is imported here, and the rest where it is used, so that the help answers at once.
-import difflib
-import math
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from medimg.commands.parser import FileVerbParser
 from medimg.errors import ConfigError
 
-if TYPE_CHECKING:
-    from medimg.scoring.files import ScoreSettings
-    from medimg.scoring.lesionwise import LesionChallenge, LesionRule
-    from medimg.scoring.table import Row
+Metric = Literal[
+    "auroc",
+    "medmnist",
+    "isic2020",
+    "ranzcr",
+    "rsna-miccai",
+    "rsna-mammography",
+    "aptos",
+    "rsna-pe",
+    "spine2022",
+    "hubmap",
+    "uw-madison",
+    "transunet",
+]
 
-_SUGGESTED_LABELS = "--labels kidney=1,tumour=2, or --labels organ=1+2,tumour=2 where classes overlap"
+
+class ScoreParser(FileVerbParser):
+    """A parser whose second word, the reference, may be missing."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Take ``--ref`` for a word instead of an option."""
+        if args != ("--ref",):
+            return super().add_argument(*args, **kwargs)
+        kwargs.pop("required", None)
+        return super().add_argument("ref", **{**kwargs, "nargs": "?"})
+
+
+PARSER = ScoreParser
+"""``medimg.cli`` reads the words with this parser."""
 
 
 def score(
     pred: Path,
-    ref: Path,
+    ref: Path | None = None,
     *,
+    metric: Metric | None = None,
     regions: str | None = None,
     labels: str | None = None,
     lesionwise: bool = False,
@@ -34,14 +53,19 @@ def score(
     hd95_definition: Literal["area", "max"] = "area",
     ignore_label: int | None = None,
     other_labels: bool = False,
+    task: Literal["binary", "multiclass", "multilabel"] | None = None,
+    images: Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
 ) -> int:
-    """Compare predicted masks with references: Dice, HD95 and NSD of each class, on the original grid.
+    """Compare predictions with references: masks by Dice, HD95 and NSD, tables by a competition's own rule.
 
     Args:
-        pred: A NIfTI mask, or a folder of masks named by their case.
-        ref: The reference mask, or a folder of them; names may end in -seg or _seg, as those of BraTS do.
+        pred: A NIfTI mask, a folder of masks named by their case, a competition's table, or a `per_case.csv`.
+        ref: The reference mask, or a folder of them, whose names may end in -seg or _seg; of a table, the
+            labels in the competition's own columns. A `per_case.csv` that holds targets needs none.
+        metric: The rule for a table; without one a `per_case.csv` gets every score of every label. Of masks,
+            transunet gives TransUNet's own evaluator, to compare only.
         regions: Score regions of a challenge: brats2018 to brats2023, brats2024-gli, brats2024-ped or
             decathlon-brats.
         labels: Score these label values instead, such as anterior=1,posterior=2; 1+2 joins two values.
@@ -57,171 +81,45 @@ def score(
             voxels, as MONAI does.
         ignore_label: Voxels of the reference with this value are not scored.
         other_labels: Count label values outside the set as background instead of refusing them.
+        task: Kind of the labels of a table, where neither its values nor predictions.json say.
+        images: Folder of the scans of uw-madison, whose names hold their sizes.
         workers: Processes that score cases side by side.
         scheduler: Address of a Dask scheduler to send the cases to, such as tcp://host:port.
 
     Returns:
         The exit status, 0.
     """
-    _check_tolerance(nsd_tolerance_mm)
-    settings = replace(
-        _what_to_score(regions, labels, other_labels=other_labels),
+    if metric not in (None, "transunet") or (metric is None and pred.suffix.lower() == ".csv"):
+        from medimg.commands.score_tables import check_table_options, score_official, score_table
+
+        check_table_options(
+            metric, regions=regions, labels=labels, lesionwise=lesionwise, images=images, task=task
+        )
+        if metric is None:
+            score_table(pred, ref, task=task, out=out)
+        else:
+            score_official(
+                pred, ref, metric, task=task, images=images, out=out, workers=workers, scheduler=scheduler
+            )
+        return 0
+    from medimg.commands.score_masks import mask_settings, score_as_transunet, score_masks
+
+    if ref is None or task is not None or images is not None:
+        raise ConfigError(
+            f"{pred}: expected masks and their references, as in medimg score PRED REF --regions brats2023, without "
+            "--task and --images. A table ends in .csv or has a --metric."
+        )
+    settings = mask_settings(
+        regions,
+        labels,
+        other_labels=other_labels,
         empty=empty,
         nsd_tolerance_mm=nsd_tolerance_mm,
         hd95_definition=hd95_definition,
         ignore_label=ignore_label,
-        lesion_rule=_lesion_rule(challenge) if lesionwise else None,
+        challenge=challenge if lesionwise else None,
     )
-    rows = _score_all(pred, ref, settings, workers=workers, scheduler=scheduler)
-    _report(rows, f"{pred} against {ref}, {regions or labels}", settings, out)
+    title = f"{pred} against {ref}, {regions or labels}"
+    score_all = score_as_transunet if metric == "transunet" else score_masks
+    score_all(pred, ref, settings, title=title, out=out, workers=workers, scheduler=scheduler)
     return 0
-
-
-def _check_tolerance(nsd_tolerance_mm: float) -> None:
-    if not 0 <= nsd_tolerance_mm < math.inf:
-        raise ConfigError(
-            f"--nsd_tolerance_mm: expected millimetres of at least 0, found {nsd_tolerance_mm}."
-        )
-
-
-def _what_to_score(regions: str | None, labels: str | None, *, other_labels: bool) -> "ScoreSettings":
-    """The classes, the label values that may occur, and the worst distance of the challenge."""
-    from medimg.scoring.files import ScoreSettings
-
-    classes = _classes(regions, labels)
-    return ScoreSettings(
-        classes=classes,
-        labels=None if other_labels else frozenset(value for values in classes.values() for value in values),
-        brats_worst_mm=_worst_mm(regions),
-    )
-
-
-def _classes(regions: str | None, labels: str | None) -> dict[str, tuple[int, ...]]:
-    """Label values of each class, from one of the two options."""
-    from medimg.scoring.regions import BRATS_REGIONS
-
-    if (regions is None) == (labels is None):
-        raise ConfigError(
-            "say what to score, by one of two options: --regions brats2023 for the regions of a challenge "
-            f"({', '.join(BRATS_REGIONS)}), or {_SUGGESTED_LABELS}."
-        )
-    if labels is not None:
-        return parse_labels(labels)
-    if regions is None or regions not in BRATS_REGIONS:
-        near = difflib.get_close_matches(str(regions).lower(), BRATS_REGIONS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"--regions {regions}: expected one of {', '.join(BRATS_REGIONS)}.{hint}")
-    return dict(BRATS_REGIONS[regions])
-
-
-def parse_labels(text: str) -> dict[str, tuple[int, ...]]:
-    """Read classes as they are given on the command line.
-
-    Args:
-        text: ``name=value`` with commas between; a value alone is its own name, ``+`` joins values.
-
-    Returns:
-        Label values of each class.
-
-    Raises:
-        ConfigError: If a part cannot be read, or a name stands twice.
-
-    Example:
-        >>> parse_labels("anterior=1,whole=1+2,3")
-        {'anterior': (1,), 'whole': (1, 2), '3': (3,)}
-    """
-    classes: dict[str, tuple[int, ...]] = {}
-    for part in text.split(","):
-        name, separator, values = part.strip().partition("=")
-        try:
-            numbers = tuple(int(value) for value in (values if separator else name).split("+"))
-        except ValueError:
-            numbers = ()
-        if not name or name in classes or not numbers or min(numbers) < 1:
-            raise ConfigError(f"--labels: cannot read {part!r} in {text!r}. Expected {_SUGGESTED_LABELS}.")
-        classes[name] = numbers
-    return classes
-
-
-def _worst_mm(regions: str | None) -> float:
-    """HD95 of a region that only one side holds: the challenge rounded it up in 2023."""
-    from medimg.scoring.empty import BRATS_2023_WORST_MM, BRATS_WORST_MM
-
-    from_2023 = regions is not None and regions.startswith(("brats2023", "brats2024"))
-    return BRATS_2023_WORST_MM if from_2023 else BRATS_WORST_MM
-
-
-def _lesion_rule(challenge: "LesionChallenge") -> "LesionRule":
-    from medimg.scoring.lesionwise import LESION_RULES
-
-    return LESION_RULES[challenge]
-
-
-def _score_all(
-    pred: Path, ref: Path, settings: "ScoreSettings", *, workers: int, scheduler: str | None
-) -> list["Row"]:
-    """The row of each case; warnings of single cases go to stderr."""
-    from medimg.datasets.brats import patient_id_of
-    from medimg.parallel import map_cases, raise_failures
-    from medimg.scoring.files import score_pair
-    from medimg.scoring.pairs import find_pairs
-
-    pairs = find_pairs(pred, ref, patient_id_of=patient_id_of)
-    names = [pair.case_id for pair in pairs]
-    outcomes = map_cases(
-        partial(score_pair, settings=settings), pairs, names=names, workers=workers, scheduler=scheduler
-    )
-    cases = raise_failures(outcomes)
-    for case in cases:
-        if case.warning is not None:
-            sys.stderr.write(f"warning: {case.warning}\n")
-    return [case.row for case in cases]
-
-
-def _report(rows: Sequence["Row"], title: str, settings: "ScoreSettings", out: Path | None) -> None:
-    """Print the table, write the files that were asked for, and say what to do next."""
-    from medimg.scoring.table import format_table, summarise
-
-    print(format_table(summarise(rows), title))
-    print(_rules_line(settings))
-    if out is not None:
-        _write(out, rows, title, settings)
-    print(_next_step(rows, out))
-
-
-def _rules_line(settings: "ScoreSettings") -> str:
-    form = "area-weighted" if settings.hd95_definition == "area" else "maximum of directed percentiles"
-    return f"\nempty masks: rule {settings.empty}; HD95: {form}; NSD at {settings.nsd_tolerance_mm:g} mm"
-
-
-def _write(out: Path, rows: Sequence["Row"], title: str, settings: "ScoreSettings") -> None:
-    from medimg.scoring.table import read_per_case, summarise, write_per_case, write_summary
-
-    write_per_case(out / "per_case.csv", rows)
-    # The summary is made from the file, so that the two can never disagree.
-    summary = summarise(read_per_case(out / "per_case.csv"))
-    write_summary(out / "summary.json", summary, title=title, settings=_plain(settings))
-    print(f"wrote {out / 'per_case.csv'} and {out / 'summary.json'}")
-
-
-def _plain(settings: "ScoreSettings") -> Mapping[str, Any]:
-    values = asdict(settings)
-    return {**values, "labels": None if settings.labels is None else sorted(settings.labels)}
-
-
-def _next_step(rows: Sequence["Row"], out: Path | None) -> str:
-    """What the user does with this result."""
-    if out is None:
-        return "next: keep the rows of all cases by adding --out FOLDER"
-    by_dice = {str(row["case_id"]): _mean_dice(row) for row in rows}
-    defined = {case: value for case, value in by_dice.items() if not math.isnan(value)}
-    if not defined:
-        return f"next: no case has a Dice to rank; see {out / 'per_case.csv'}"
-    worst = min(defined, key=lambda case: defined[case])
-    return f"next: look at the case with the lowest mean Dice first: {worst} ({defined[worst]:.4f})"
-
-
-def _mean_dice(row: "Row") -> float:
-    values = [float(value) for key, value in row.items() if key.startswith("dice_")]
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word: calibration error, Brier score, reliability curve."""
+"""How far probabilities can be taken at their word: calibration error, Brier score, log loss, reliability curve."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,7 @@ from medimg.scoring.confusion import known_classes
 from medimg.scoring.ranking import FloatArray, IndexArray
 
 BINS = 15  # as in Guo et al. 2017
+_LEAST = np.finfo(np.float64).eps  # a certain prediction that is wrong costs 36, as in scikit-learn
 
 
 def bin_of(prob: FloatArray, bins: int = BINS) -> IndexArray:
@@ -128,6 +129,45 @@ def multiclass_brier_score(target: npt.ArrayLike, prob: npt.ArrayLike) -> float:
     if not known.any():
         return float("nan")
     return float(np.mean(((probs - np.eye(probs.shape[1])[index]) ** 2).sum(axis=1)))
+
+
+def log_loss(target: npt.ArrayLike, prob: npt.ArrayLike) -> float:
+    """Mean negative log-likelihood of one label, in nats.
+
+    Args:
+        target: 1, 0, or NaN where unknown, shape (N,).
+        prob: Probability of the label, in [0, 1], shape (N,).
+
+    Returns:
+        0 or more, 0 the best; NaN without known cases.
+
+    Raises:
+        ValueError: As for ``known_pairs``.
+
+    Example:
+        >>> round(log_loss([1, 0], [0.5, 0.5]), 3)
+        0.693
+    """
+    positive, probs = known_pairs(target, prob)
+    of_truth = np.where(positive, probs, 1 - probs).clip(_LEAST, 1)
+    return float(-np.log(of_truth).mean()) if len(probs) else float("nan")
+
+
+def multiclass_log_loss(target: npt.ArrayLike, prob: npt.ArrayLike) -> float:
+    """Mean negative log-likelihood of the true class, in nats.
+
+    Args:
+        target: One-hot targets of shape (N, K); a case with a NaN is left out.
+        prob: Probabilities of shape (N, K).
+
+    Example:
+        >>> round(multiclass_log_loss([[1, 0, 0]], [[0.5, 0.3, 0.2]]), 3)
+        0.693
+    """
+    known, index, probs = _classes_and_probs(target, prob)
+    if not known.any():
+        return float("nan")
+    return float(-np.log(np.take_along_axis(probs, index[:, None], axis=1).clip(_LEAST, 1)).mean())
 
 
 def reliability_points(

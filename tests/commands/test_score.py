@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medimg.cli import main
-from medimg.commands.score import parse_labels, score
+from medimg.commands.score import score
 from medimg.errors import ConfigError, DataError
 from medimg.io.nifti import write_image
 
@@ -99,10 +99,17 @@ def test_what_to_score_must_be_said(folders):
         score(*folders, labels="2,3", nsd_tolerance_mm=-1.0)
 
 
-@pytest.mark.parametrize("text", ["", "a=", "a=x", "=1", "a=1,a=2", "0", "-1", "1,,2"])
-def test_labels_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match="--labels: cannot read"):
-        parse_labels(text)
+def test_masks_need_references_and_no_options_of_tables(folders):
+    pred, ref = folders
+    with pytest.raises(ConfigError, match="expected masks and their references"):
+        score(pred, regions="brats2023")
+    with pytest.raises(ConfigError, match="without --task and --images"):
+        score(pred, ref, regions="brats2023", task="binary")
+
+
+def test_a_misspelt_metric_is_refused(folders, capsys):
+    assert main(["score", *map(str, folders), "--metric", "hubmab"]) == 2
+    assert "hubmap" in capsys.readouterr().err
 
 
 def test_help_imports_neither_numpy_nor_torch():

@@ -9,8 +9,10 @@ from medimg.scoring.calibration import (
     bin_of,
     brier_score,
     expected_calibration_error,
+    log_loss,
     multiclass_brier_score,
     multiclass_calibration_error,
+    multiclass_log_loss,
     reliability_points,
 )
 
@@ -86,3 +88,18 @@ def test_logits_and_bad_shapes_are_refused():
         multiclass_calibration_error([1, 0], [0.5, 0.5])
     with pytest.raises(ValueError, match="one bin"):
         bin_of(np.array([0.5]), 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_loss_is_scikit_learns_with_certain_predictions_too(seed):
+    target, prob = label(seed)  # some of which are 0 and 1
+    known = ~np.isnan(target)
+    assert log_loss(target, prob) == pytest.approx(metrics.log_loss(target[known], prob[known]))
+    assert log_loss([1, 0], [0.0, 1.0]) == pytest.approx(metrics.log_loss([1, 0], [0.0, 1.0]))
+    generator = np.random.default_rng(seed)
+    shares, classes = generator.dirichlet(np.ones(4), 50), generator.integers(0, 4, 50)
+    hot = np.eye(4)[classes]
+    hot[:5, 1] = NAN
+    expected = metrics.log_loss(classes[5:], shares[5:], labels=range(4))
+    assert multiclass_log_loss(hot, shares) == pytest.approx(expected)
+    assert math.isnan(log_loss([NAN], [0.5])) and math.isnan(multiclass_log_loss(hot[:5], shares[:5]))
