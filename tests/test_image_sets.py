@@ -27,9 +27,9 @@ from medimg.datasets import (
     VinBigData,
 )
 from medimg.datasets.chexpert import LABELS as CHEXPERT
-from medimg.datasets.ranzcr import LABELS as TUBES
 from medimg.errors import DataError
 from medimg.phantoms.mammography import write_mammography
+from medimg.scoring.label_forms import RANZCR_LABELS as TUBES
 
 IMAGE = ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.25,))
 

@@ -11,12 +11,7 @@ from typing import ClassVar
 from medimg.datasets.image_set import ListedImages
 from medimg.datasets.table import TableColumns, index_table
 from medimg.records import ImageIndex
-
-LABELS = (
-    *("ETT - Abnormal", "ETT - Borderline", "ETT - Normal"),
-    *("NGT - Abnormal", "NGT - Borderline", "NGT - Incompletely Imaged", "NGT - Normal"),
-    *("CVC - Abnormal", "CVC - Borderline", "CVC - Normal", "Swan Ganz Catheter Present"),
-)
+from medimg.scoring.label_forms import RANZCR_LABELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +31,14 @@ class RANZCR(ListedImages):
             id="StudyInstanceUID",
             patient="PatientID",
             images=(f"train/{{StudyInstanceUID}}{self.suffix}",),
-            labels=LABELS,
+            labels=RANZCR_LABELS,
         )
         return index_table(
             self._table(root, ["train.csv"]),
             root,
             columns=columns,
             task="multilabel",
-            classes=LABELS,
+            classes=RANZCR_LABELS,
             missing=self.missing,
             name="RANZCR",
         )

@@ -10,7 +10,6 @@ from medimg.datasets.image_set import ListedImages, image_files
 from medimg.datasets.image_table import find_table, read_table
 from medimg.datasets.isic import ISIC2020
 from medimg.datasets.medmnist import MedMNIST
-from medimg.datasets.ranzcr import LABELS as RANZCR_LABELS
 from medimg.datasets.ranzcr import RANZCR
 from medimg.datasets.rsna_mammography import RSNAMammography
 from medimg.datasets.rsna_pneumonia import RSNAPneumonia
@@ -18,6 +17,7 @@ from medimg.datasets.siim import SIIMPneumothorax
 from medimg.datasets.tiles import HistologyTiles
 from medimg.datasets.vinbigdata import VinBigData
 from medimg.records import ImageIndex
+from medimg.scoring.label_forms import RANZCR_LABELS
 
 # Table, columns that tell it from other tables of that name, layout. The first that fits is taken.
 _LAYOUTS: tuple[tuple[str, tuple[str, ...], type[ListedImages]], ...] = (

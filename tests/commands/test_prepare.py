@@ -4,11 +4,11 @@ import pytest
 from medimg.commands.prepare import prepare
 from medimg.commands.trust import set_policy
 from medimg.datasets import index_dataset
-from medimg.datasets.ranzcr import LABELS
 from medimg.errors import ConfigError, DataError, ResourceError
 from medimg.io.raster import read_raster, write_png
 from medimg.io.store import PatchStore
 from medimg.preparation.prepare import Preparation, stale_cases, store_folder
+from medimg.scoring.label_forms import RANZCR_LABELS as LABELS
 
 SHAPE = (6, 8, 10)
 

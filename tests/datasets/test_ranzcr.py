@@ -1,7 +1,8 @@
 import pytest
 
-from medimg.datasets.ranzcr import LABELS, RANZCR
+from medimg.datasets.ranzcr import RANZCR
 from medimg.errors import DataError
+from medimg.scoring.label_forms import RANZCR_LABELS as LABELS
 
 
 def test_labels_and_patients(tmp_path, write_table, write_picture):

@@ -3,9 +3,9 @@ import pytest
 
 from medimg.datasets.chestxray14 import LABELS as CHEST
 from medimg.datasets.chexpert import LABELS as CHEXPERT
-from medimg.datasets.ranzcr import LABELS as LINES
 from medimg.datasets.recognise_images import recognise_images
 from medimg.errors import DataError
+from medimg.scoring.label_forms import RANZCR_LABELS as LINES
 
 UIDS = ["1.2.3"]
 TABLES = {

@@ -1,0 +1,1 @@
+"""Predictions to a competition's file, checked before it is written."""
