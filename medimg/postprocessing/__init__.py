@@ -1,0 +1,1 @@
+"""What is done to masks after the network: components, holes, region rules, dense CRF."""
