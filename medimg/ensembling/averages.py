@@ -1,6 +1,6 @@
 """Means of probabilities that take one member at a time, and the labels that follow from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -53,14 +53,7 @@ class RunningAverage:
             DataError: If a value is NaN or outside [0, 1], or exclusive classes do not add up to 1.
         """
         total = np.zeros(self._sum.shape[1:], np.float32) if self.exclusive else None
-        for into, channel in zip(self._sum, channels, strict=True):
-            low, high = float(channel.min()), float(channel.max())
-            if not (low >= -_DUST and high <= 1 + _DUST):  # NaN is neither
-                found = "NaN" if np.isnan(low + high) else f"{low:g} to {high:g}"
-                raise DataError(
-                    f"{source}: expected probabilities in [0, 1], found {found}. Write probabilities and not "
-                    "logits, or leave the member out."
-                )
+        for into, channel in zip(self._sum, checked(channels, source), strict=True):
             values = channel.astype(np.float32)
             if total is not None:
                 total += values
@@ -90,6 +83,23 @@ class RunningAverage:
         return probs
 
 
+def checked(channels: Iterable[NDArray[np.floating]], source: str) -> Iterator[NDArray[np.floating]]:
+    """Hand on channels of probabilities, each looked at.
+
+    Raises:
+        DataError: If a value is NaN or outside [0, 1].
+    """
+    for channel in channels:
+        low, high = float(channel.min()), float(channel.max())
+        if not (low >= -_DUST and high <= 1 + _DUST):  # NaN is neither
+            found = "NaN" if np.isnan(low + high) else f"{low:g} to {high:g}"
+            raise DataError(
+                f"{source}: expected probabilities in [0, 1], found {found}. Write probabilities and not "
+                "logits, or leave the member out."
+            )
+        yield channel
+
+
 def labels_of(probs: NDArray[np.floating], scheme: ChannelScheme) -> NDArray[Any]:
     """Label map by the rules by which predictions are exported.
 
@@ -111,19 +121,54 @@ def labels_of(probs: NDArray[np.floating], scheme: ChannelScheme) -> NDArray[Any
         >>> labels_of(regions, ChannelScheme("sigmoid", (2, 1), (0, 1)))
         array([[[2, 1, 1]]], dtype=uint8)
     """
-    values = scheme.values or tuple(range(len(probs)))
     check_channels(len(probs), scheme)
-    labels = np.zeros(probs.shape[1:], np.uint8 if max(values) <= 255 else np.int16)
+    values = place_values(len(probs), scheme)
+    kind = np.uint8 if max(values) <= 255 else np.int16
+    return np.asarray(values, kind)[winners(probs, scheme)]
+
+
+def place_values(number: int, scheme: ChannelScheme) -> tuple[int, ...]:
+    """Label value of each place that ``winners`` tells, for so many channels."""
+    values = scheme.values or tuple(range(number))
     if scheme.head == "sigmoid":
-        for channel in scheme.order:
-            labels[probs[channel] > 0.5] = values[channel]
-        return labels
-    labels[:] = values[0]
-    best = probs[0].copy()
-    for channel in range(1, len(values)):
-        labels[probs[channel] > best] = values[channel]
-        np.maximum(best, probs[channel], out=best)
-    return labels
+        return (0, *(values[channel] for channel in scheme.order))
+    return values
+
+
+def winners(channels: Iterable[NDArray[np.floating]], scheme: ChannelScheme) -> NDArray[np.uint8]:
+    """Which channel decides each voxel, one channel in memory at a time.
+
+    Where all members agree on the winner, every weighted mean of theirs has it too.
+
+    Args:
+        channels: K channels of probabilities, at most 255, each of one shape (...).
+        scheme: What they mean.
+
+    Returns:
+        Places of shape (...): the channel of exclusive classes; of regions 0 for none, else 1 + the place in
+        writing order.
+
+    Example:
+        >>> winners(np.array([[0.9, 0.2, 0.6], [0.1, 0.8, 0.6]]), ChannelScheme())
+        array([0, 1, 0], dtype=uint8)
+    """
+    place: NDArray[np.uint8] | None = None
+    best: NDArray[np.floating] | None = None
+    for number, channel in enumerate(channels):
+        if place is None:
+            place = np.zeros(channel.shape, np.uint8)
+        if scheme.head == "sigmoid":
+            if number in scheme.order:
+                written = np.uint8(scheme.order.index(number) + 1)
+                np.maximum(place, written, out=place, where=channel > 0.5)
+        elif best is None:
+            best = channel.copy()
+        else:
+            place[channel > best] = number
+            np.maximum(best, channel, out=best)
+    if place is None:
+        raise ValueError("one channel or more expected, found none")
+    return place
 
 
 def check_channels(number: int, scheme: ChannelScheme, source: str = "probabilities") -> None:

@@ -30,8 +30,11 @@ class Description:
         head: ``softmax`` or ``sigmoid``.
         labels: Value in the masks of each class or region, in writing order.
         task: Kind of a classification: binary, multiclass or multilabel.
-        split: Hash of the split of the run.
+        split: Hash of the whole split of the run, the same for all its folds.
         checkpoint: Weights that predicted.
+        fold: Fold of the split in which the weights did not train; ``None`` also for several folds put together.
+        part: Which cases these are: ``test``, held out from all folds; ``validation``, those of the fold; ``predict``.
+        in_split: Of cases that were predicted, how many train or validate in the split.
     """
 
     classes: tuple[str, ...] | None = None
@@ -40,6 +43,9 @@ class Description:
     task: str | None = None
     split: str | None = None
     checkpoint: str | None = None
+    fold: int | None = None
+    part: str | None = None
+    in_split: int | None = None
 
 
 def read_description(folder: Path) -> Description:
@@ -64,13 +70,13 @@ def read_description(folder: Path) -> Description:
         raise DataError(
             f"{path}: expected a whole number for each of the labels, found {labels!r}. Mend the file."
         )
-    texts = {}
-    for name in ("head", "task", "split", "checkpoint"):
-        value = content.get(name)
-        if value is not None and not isinstance(value, str):
-            raise DataError(f"{path}: expected a word as {name}, found {value!r}. Mend the file.")
-        texts[name] = value
-    return Description(classes=tuple(classes) if classes else None, labels=labels or None, **texts)
+    single: dict[str, Any] = {}
+    for name in ("head", "task", "split", "checkpoint", "part", "fold", "in_split"):
+        value = single[name] = content.get(name)
+        kind, noun = (int, "whole number") if name in ("fold", "in_split") else (str, "word")
+        if value is not None and not _are(kind, [value]):
+            raise DataError(f"{path}: expected a {noun} as {name}, found {value!r}. Mend the file.")
+    return Description(classes=tuple(classes) if classes else None, labels=labels or None, **single)
 
 
 def _are(kind: type, values: Any) -> bool:
@@ -92,13 +98,16 @@ def agreed_description(
         What holds for all members; a value that only some state is taken from them.
 
     Raises:
-        DataError: If members differ in classes, labels, head or task, or stem from different splits.
+        DataError: If members differ in classes, labels, head or task, stem from different splits, or are of different
+            folds of one split of which one may have been trained on cases that another is judged by.
 
     Example:
         >>> both = [Description(classes=("a",), head="softmax"), Description(labels={"a": 1})]
         >>> agreed_description(["A", "B"], both, "probabilities").labels
         {'a': 1}
     """
+    if not mixed_splits:
+        _expect_unseen(names, descriptions)
     common: dict[str, Any] = {}
     for field in fields(Description):
         stated = [
@@ -125,6 +134,30 @@ def agreed_description(
             )
     common.pop("checkpoint", None)
     return Description(**common)
+
+
+def _expect_unseen(names: Sequence[str], descriptions: Sequence[Description]) -> None:
+    """Refuse folds of one split whose cases one of them may have been trained on.
+
+    Cases held out for the test, and predicted ones that stand nowhere in the split, are new to every fold.
+    """
+    known = [(name, one) for name, one in zip(names, descriptions, strict=True) if one.split is not None]
+    if len({one.fold for _, one in known}) < 2 or len({one.split for _, one in known}) > 1:
+        return
+    for name, one in known:
+        if one.part == "test" or (one.part == "predict" and one.in_split == 0):
+            continue
+        cases = "cases of which nothing says that no fold trained on them"
+        if one.part == "predict" and one.in_split:
+            cases = f"{one.in_split} cases of the split itself, on which other folds were trained"
+        elif one.part == "validation":
+            cases = "validation cases, on which other folds were trained"
+        folds = ", ".join("several" if other.fold is None else str(other.fold) for _, other in known)
+        raise DataError(
+            f"members of different folds ({folds}) of the split {one.split}: {name} predicts {cases}. Put folds "
+            "side by side with medimg crossval --gather, predict cases held out from all folds, or add "
+            "--mixed_splits if no score will be read off these cases."
+        )
 
 
 def _differ(field: str, one: Any, other: Any, kind: Kind) -> bool:

@@ -16,6 +16,8 @@ Part = Literal["test", "predict"]
 Method = Literal["mean", "geometric", "rank", "majority", "staple"]
 
 TABLE = "per_case.csv"
+OUT_OF_FOLD = "out_of_fold"
+"""Where a cross-validation puts what each fold predicted of cases it was not trained on."""
 _SHOWN = 10
 
 
@@ -44,7 +46,7 @@ def find_members(paths: Sequence[Path], *, part: Part = "test") -> list[Member]:
     """Look into the folders that the user named.
 
     Args:
-        paths: Folders of predictions, run folders, or tables.
+        paths: Folders of predictions, run folders, folders of cross-validations, or tables.
         part: Which predictions of a run folder to take.
 
     Returns:
@@ -72,7 +74,7 @@ def find_member(path: Path, *, part: Part = "test") -> Member:
     """Look into one folder; see ``find_members``.
 
     Args:
-        path: Folder of predictions, run folder, or table.
+        path: Folder of predictions, run folder, folder of a cross-validation, or table.
         part: Which predictions of a run folder to take.
 
     Raises:
@@ -84,7 +86,11 @@ def find_member(path: Path, *, part: Part = "test") -> Member:
         return Member(str(path), path.parent, {}, {}, path, read_description(path.parent))
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder. Expected the predictions of a member.")
-    folder = _part_of_run(path, part) if (path / CONFIG).is_file() else path
+    folder = path
+    if (path / CONFIG).is_file():
+        folder = _part_of_run(path, part)
+    elif (path / OUT_OF_FOLD).is_dir():
+        folder = path / OUT_OF_FOLD
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] not in "._"]
     table = folder / TABLE
     return Member(

@@ -10,6 +10,7 @@ from typing import Any
 
 from medimg.ensembling.description import PREDICTIONS, Description
 from medimg.ensembling.members import TABLE, Member
+from medimg.ensembling.weights_file import WEIGHTS
 from medimg.errors import ConfigError, DataError, ResourceError
 from medimg.io.files import atomic_write
 
@@ -62,7 +63,12 @@ def _written(folder: Path) -> list[Path]:
         return []
     cases = content.get("cases")
     cases = cases if isinstance(cases, dict) else {}
-    names = {PREDICTIONS, TABLE, *(f"{case}{ending}" for case in cases for ending in (".nii.gz", ".npz"))}
+    names = {
+        PREDICTIONS,
+        TABLE,
+        WEIGHTS,
+        *(f"{case}{ending}" for case in cases for ending in (".nii.gz", ".npz")),
+    }
     # Only what lies in the folder itself, whatever the file says.
     return [path for path in folder.iterdir() if path.name in names]
 
@@ -136,7 +142,7 @@ def write_description(
         DataError: If there is no case.
     """
     facts: dict[str, Any] = {"classes": list(common.classes) if common.classes else None, "checkpoint": None}
-    facts["split"] = common.split
+    facts |= {"split": common.split, "fold": common.fold, "part": common.part, "in_split": common.in_split}
     if cases is None:
         facts["task"] = common.task
     else:

@@ -82,6 +82,56 @@ def read_member_table(name: str, path: Path) -> MemberTable:
     return MemberTable(name, {str(row[CASE_COLUMN]): row for row in rows}, labels)
 
 
+@dataclass(frozen=True, slots=True)
+class AlignedTables:
+    """The tables of all members as arrays, in one order of cases and labels.
+
+    Attributes:
+        cases: Name of each case, sorted.
+        patients: Patient of each case; empty where no member knows it.
+        labels: Names of the K labels.
+        probs: Probabilities, shape (M, N, K).
+        target: Targets that all members agree on, shape (N, K), or ``None``.
+        exclusive: Whether the labels are classes that exclude each other.
+        warnings: Why targets are left out.
+    """
+
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    labels: tuple[str, ...]
+    probs: NDArray[np.float64]
+    target: NDArray[np.float64] | None
+    exclusive: bool
+    warnings: tuple[str, ...] = ()
+
+    def fused(self, probs: NDArray[np.float64]) -> FusedTable:
+        """The table of the ensemble, from its probabilities (N, K)."""
+        truths = [None] * len(self.cases) if self.target is None else list(self.target)
+        rows = [
+            label_row(case, patient, self.labels, prob, truth)
+            for case, patient, prob, truth in zip(self.cases, self.patients, probs, truths, strict=True)
+        ]
+        return FusedTable(rows, self.labels, self.warnings)
+
+
+def align_tables(tables: Sequence[MemberTable], *, task: str | None = None) -> AlignedTables:
+    """Put the tables of all members into one order.
+
+    Args:
+        tables: The tables.
+        task: Kind of the labels; ``None`` takes rows that add up to 1 for exclusive classes.
+
+    Raises:
+        DataError: If members differ in cases, labels or a patient.
+    """
+    labels = _same_labels(tables)
+    cases = check_same_cases([table.name for table in tables], [table.rows.keys() for table in tables])
+    probs = np.stack([table.probs(cases, labels) for table in tables])  # (M, N, K)
+    target, warnings = _targets(tables, cases, labels)
+    patients = tuple(_patient(tables, case) for case in cases)
+    return AlignedTables(tuple(cases), patients, labels, probs, target, _exclusive(probs, task), warnings)
+
+
 def fuse_tables(
     tables: Sequence[MemberTable], weights: Sequence[float], method: Method, *, task: str | None = None
 ) -> FusedTable:
@@ -106,18 +156,51 @@ def fuse_tables(
         >>> fuse_tables(tables, [0.5, 0.5], "mean").rows
         [{'case_id': 'a', 'patient_id': '', 'prob_x': 0.4}]
     """
-    labels = _same_labels(tables)
-    cases = check_same_cases([table.name for table in tables], [table.rows.keys() for table in tables])
-    probs = [table.probs(cases, labels) for table in tables]  # each (N, K)
-    fused = _fuse(probs, weights, method, exclusive=_exclusive(probs, task))
-    patients = [_patient(tables, case) for case in cases]
-    targets, warnings = _targets(tables, cases, labels)
-    truths = [None] * len(cases) if targets is None else list(targets)
-    rows = [
-        label_row(case, patient, labels, prob, truth)
-        for case, patient, prob, truth in zip(cases, patients, fused, truths, strict=True)
-    ]
-    return FusedTable(rows, labels, warnings)
+    aligned = align_tables(tables, task=task)
+    return aligned.fused(fuse_probs(averaged_form(aligned.probs, method), weights, method, aligned.exclusive))
+
+
+def averaged_form(probs: NDArray[np.float64], method: Method) -> NDArray[np.float64]:
+    """What the method averages: probabilities, their logarithms, or ranks.
+
+    Args:
+        probs: Probabilities of the members, shape (M, N, K).
+        method: ``mean``, ``geometric`` or ``rank``.
+
+    Raises:
+        ConfigError: If the method is one for masks.
+    """
+    match method:
+        case "mean":
+            return probs
+        case "geometric":
+            return np.log(np.maximum(probs, np.finfo(np.float64).tiny))
+        case "rank":
+            return np.stack(
+                [np.column_stack([percentile_ranks(column) for column in one.T]) for one in probs]
+            )
+        case "majority" | "staple":
+            raise ConfigError(f"--method {method} combines masks. Use mean, geometric or rank for tables.")
+
+
+def fuse_probs(
+    stack: NDArray[np.float64], weights: Sequence[float], method: Method, exclusive: bool
+) -> NDArray[np.float64]:
+    """Probabilities of the ensemble, shape (N, K), from what ``averaged_form`` gave, shape (M, N, K)."""
+    # A member that weighs nothing takes no part, and so cannot veto by a 0.
+    return from_average(np.tensordot(np.asarray(weights, np.float64), stack, axes=1), method, exclusive)
+
+
+def from_average(total: NDArray[np.float64], method: Method, exclusive: bool) -> NDArray[np.float64]:
+    """Probabilities from the weighted mean of what ``averaged_form`` gave, both of shape (N, K)."""
+    if method == "geometric":
+        # Of exclusive classes the largest is set to 1 first, so that not all of them can vanish.
+        total = np.exp(total - total.max(axis=1, keepdims=True)) if exclusive else np.exp(total)
+        if exclusive:
+            total /= total.sum(axis=1, keepdims=True)
+    if method == "rank":
+        total = total.round(12)  # equal means of ranks are a tie, whatever the order in which they were added
+    return np.clip(total, 0, 1)
 
 
 def _same_labels(tables: Sequence[MemberTable]) -> tuple[str, ...]:
@@ -131,36 +214,10 @@ def _same_labels(tables: Sequence[MemberTable]) -> tuple[str, ...]:
     return first.labels
 
 
-def _exclusive(probs: Sequence[NDArray[np.float64]], task: str | None) -> bool:
+def _exclusive(probs: NDArray[np.float64], task: str | None) -> bool:
     if task is not None:
         return task == "multiclass"
-    several = probs[0].shape[1] > 1
-    return several and all(bool((np.abs(one.sum(axis=1) - 1) < _SUM_TOLERANCE).all()) for one in probs)
-
-
-def _fuse(
-    probs: Sequence[NDArray[np.float64]], weights: Sequence[float], method: Method, *, exclusive: bool
-) -> NDArray[np.float64]:
-    """Combine probabilities (N, K) of each member to (N, K)."""
-    total = np.zeros(probs[0].shape)
-    for one, weight in zip(probs, weights, strict=True):
-        match method:
-            case "mean":
-                total += weight * one
-            case "geometric":  # a member that weighs nothing must not veto by a 0
-                total += weight * np.log(np.maximum(one, np.finfo(np.float64).tiny))
-            case "rank":
-                total += weight * np.column_stack([percentile_ranks(column) for column in one.T])
-            case "majority" | "staple":
-                raise ConfigError(
-                    f"--method {method} combines masks. Use mean, geometric or rank for tables."
-                )
-    if method == "geometric":
-        # Of exclusive classes the largest is set to 1 first, so that not all of them can vanish.
-        total = np.exp(total - total.max(axis=1, keepdims=True)) if exclusive else np.exp(total)
-        if exclusive:
-            total /= total.sum(axis=1, keepdims=True)
-    return np.clip(total, 0, 1)
+    return probs.shape[2] > 1 and bool((np.abs(probs.sum(axis=2) - 1) < _SUM_TOLERANCE).all())
 
 
 def _patient(tables: Sequence[MemberTable], case: str) -> str:

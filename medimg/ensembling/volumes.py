@@ -27,11 +27,13 @@ class CaseFiles:
         case_id: Name of the case.
         masks: Masks, in the order of the members.
         probs: Probabilities, in the order of the members; empty where masks are combined.
+        weights: Weight of each member in this case; ``None`` takes those of the settings.
     """
 
     case_id: str
     masks: tuple[Path, ...]
     probs: tuple[Path, ...] = ()
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,10 @@ def fuse_case(files: CaseFiles, settings: VolumeSettings) -> dict[str, Any]:
         DataError: If the grids differ, a file cannot be used, or STAPLE runs away.
         ResourceError: If a file cannot be written.
     """
-    grid = _common_grid(files.masks)
+    grid = common_grid(files.masks)
     name = f"{files.case_id}.nii.gz"
     if settings.method in ("mean", "geometric"):
-        average: Average = "mean" if settings.method == "mean" else "geometric"
-        probs = _average(files, settings, grid, average)
+        probs = average_case(files, settings, grid)
         write_mask(settings.out / name, labels_of(probs, settings.scheme), like=files.masks[0])
         if settings.probabilities:
             write_probs(settings.out / f"{files.case_id}.npz", probs)
@@ -101,7 +102,12 @@ def fuse_case(files: CaseFiles, settings: VolumeSettings) -> dict[str, Any]:
     return {"shape": list(grid.shape), "spacing_mm": list(grid.spacing_mm)}
 
 
-def _common_grid(masks: Sequence[Path]) -> Grid:
+def common_grid(masks: Sequence[Path]) -> Grid:
+    """The grid that all masks of a case lie on.
+
+    Raises:
+        DataError: If one lies on another grid.
+    """
     # Members copy both forms of one image, so the form is the same choice for all.
     first = read_grid(masks[0], form="sform")
     for path in masks[1:]:
@@ -119,17 +125,40 @@ def _common_grid(masks: Sequence[Path]) -> Grid:
     return first
 
 
-def _average(files: CaseFiles, settings: VolumeSettings, grid: Grid, average: Average) -> NDArray[np.float32]:
-    """Average the probabilities, shape (K, D, H, W)."""
+def average_case(files: CaseFiles, settings: VolumeSettings, grid: Grid) -> NDArray[np.float32]:
+    """Average the probabilities of one case.
+
+    Args:
+        files: Its files.
+        settings: Of which the method, ``mean`` or ``geometric``, the weights and the scheme are used.
+        grid: The grid of its masks.
+
+    Returns:
+        Probabilities of shape (K, D, H, W).
+
+    Raises:
+        DataError: If a file cannot be used.
+    """
+    average: Average = "mean" if settings.method == "mean" else "geometric"
+    opened = open_members(files, settings.scheme, grid)
+    running = RunningAverage(average, opened[0].shape, exclusive=settings.scheme.head == "softmax")
+    for one, weight in zip(opened, files.weights or settings.weights, strict=True):
+        running.add(one.channels(), weight, str(one.path))
+    return running.result()
+
+
+def open_members(files: CaseFiles, scheme: ChannelScheme, grid: Grid) -> list[ProbsFile]:
+    """Open the probabilities of all members and check that they fit the masks and one another.
+
+    Raises:
+        DataError: If a file is damaged, or has another shape or number of classes.
+    """
     opened = [open_probs(path) for path in files.probs]
     shape = (opened[0].shape[0], *grid.shape)
     for one in opened:
         _check_shape(one, shape)
-    check_channels(shape[0], settings.scheme, str(files.probs[0]))
-    running = RunningAverage(average, shape, exclusive=settings.scheme.head == "softmax")
-    for one, weight in zip(opened, settings.weights, strict=True):
-        running.add(one.channels(), weight, str(one.path))
-    return running.result()
+    check_channels(shape[0], scheme, str(files.probs[0]))
+    return opened
 
 
 def _check_shape(probs: ProbsFile, expected: tuple[int, int, int, int]) -> None:

@@ -3,7 +3,42 @@
 import math
 from collections.abc import Sequence
 
+from medimg.ensembling.weight_search import Search
 from medimg.errors import ConfigError
+
+EQUAL = "equal"
+SEARCHES: tuple[Search, ...] = ("greedy", "simplex")
+
+
+def read_weight_words(words: Sequence[str | float] | None) -> Search | list[float] | None:
+    """Read the words after ``--weights``.
+
+    Args:
+        words: ``equal``, ``greedy``, ``simplex``, or one number a member; ``None`` is ``equal``.
+
+    Returns:
+        The search to make, the numbers, or ``None`` for equal weights.
+
+    Raises:
+        ConfigError: If a word is none of these.
+
+    Example:
+        >>> read_weight_words(["2", "1"]), read_weight_words(["greedy"]), read_weight_words(["equal"])
+        ([2.0, 1.0], 'greedy', None)
+    """
+    if words is None or list(words) == [EQUAL]:
+        return None
+    for search in SEARCHES:
+        if list(words) == [search]:
+            return search
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        found = " ".join(str(word) for word in words)
+        raise ConfigError(
+            f"--weights: expected {EQUAL}, {', '.join(SEARCHES)}, or one number a member, found {found}. "
+            "Put the members right behind the verb: --weights takes all words that follow it."
+        ) from None
 
 
 def normalised_weights(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """ROC, precision-recall and reliability curves of all labels side by side."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from medimg.figures.canvas import FAINT, INK, RULE, add_axes_px, dark_figure, pi
 from medimg.figures.overlay import COLOURS
 
 FloatArray = NDArray[np.float64]
+ReliabilityPoints = tuple[FloatArray, FloatArray, NDArray[np.integer]]
+"""Mean probability, share of positives and number of cases of each bin."""
 
 _WIDTH_PX = 1200
 _SIDE_PX = 310  # of a square of axes
@@ -47,7 +49,7 @@ class LabelCurves:
 
     roc: tuple[FloatArray, FloatArray]
     precision_recall: tuple[FloatArray, FloatArray]
-    reliability: tuple[FloatArray, FloatArray, NDArray[np.integer]]
+    reliability: ReliabilityPoints
     auroc: float
     average_precision: float
     ece: float
@@ -79,12 +81,7 @@ def curve_panel(curves: Mapping[str, LabelCurves], *, title: str = "") -> NDArra
     """
     if not curves:
         raise ValueError("curves of one label or more expected, found none")
-    legend_columns = min(3, math.ceil(len(curves) / 4))
-    rows = math.ceil(len(curves) / legend_columns)
-    height = _TOP_PX + _SIDE_PX + _AXIS_PX + (rows + 1) * _ROW_PX + 16
-    figure = dark_figure(_WIDTH_PX, height)
-    if title:
-        text_px(figure, _WIDTH_PX / 2, 18, title, size=12, align="center")
+    figure = _page(len(curves), title)
     roc, precision_recall, reliability = (
         add_axes_px(figure, _LEFT_PX + number * _PITCH_PX, _TOP_PX, _SIDE_PX, _SIDE_PX) for number in range(3)
     )
@@ -99,8 +96,63 @@ def curve_panel(curves: Mapping[str, LabelCurves], *, title: str = "") -> NDArra
     for number, one in enumerate(curves.values()):
         if not math.isnan(one.auroc):
             _draw(roc, precision_recall, reliability, one, number=number, few=len(curves) <= _FEW, most=most)
-    _legend(figure, curves, rows, legend_columns)
+    numbers = {name: (one.auroc, one.average_precision, one.ece) for name, one in curves.items()}
+    _legend(figure, numbers, ("AUROC", "AP", "ECE"))
     return pixels(figure)
+
+
+def reliability_panel(
+    stages: Mapping[str, Mapping[str, ReliabilityPoints]],
+    ece: Mapping[str, Sequence[float]],
+    *,
+    title: str = "",
+) -> NDArray[np.uint8]:
+    """Draw the reliability curves of two stages side by side, with a table of names and errors below.
+
+    Args:
+        stages: Mean probability, share of positives and number of cases of each bin, by stage and label.
+        ece: Calibration error in each stage, by label; NaN for a label that is undefined and has no curve.
+        title: Line above the plots.
+
+    Returns:
+        Picture of shape (rows, 1200, 3).
+
+    Raises:
+        ValueError: If there is no label, or another number of stages.
+
+    Example:
+        >>> bins = {"mass": (np.array([0.1, 0.9]), np.array([0.3, 0.7]), np.array([5, 5]))}
+        >>> reliability_panel({"before": bins, "after": bins}, {"mass": [0.2, 0.2]}).shape[1:]
+        (1200, 3)
+    """
+    if not ece or len(stages) != 2:
+        raise ValueError(f"one label or more and two stages expected, found {len(ece)} and {len(stages)}")
+    figure = _page(len(ece), title)
+    counts = [points[2].max() for curves in stages.values() for points in curves.values() if points[2].size]
+    most = int(max(counts, default=1))
+    for place, (stage, curves) in enumerate(stages.items()):
+        left = _LEFT_PX + _PITCH_PX / 2 + place * _PITCH_PX  # in the middle of the page
+        axes = add_axes_px(figure, left, _TOP_PX, _SIDE_PX, _SIDE_PX)
+        _frame(axes, stage, "mean probability", "share of positives")
+        axes.plot((0, 1), (0, 1), color=FAINT, linewidth=1, linestyle=_DOTS)
+        for number, name in enumerate(ece):
+            if not math.isnan(ece[name][place]):
+                _draw_reliability(axes, curves[name], number=number, few=len(ece) <= _FEW, most=most)
+    _legend(figure, ece, ("ECE left", "ECE right"))
+    return pixels(figure)
+
+
+def _page(labels: int, title: str) -> Figure:
+    """An empty figure with room for a row of plots and the legend."""
+    rows = math.ceil(labels / _legend_columns(labels))
+    figure = dark_figure(_WIDTH_PX, _TOP_PX + _SIDE_PX + _AXIS_PX + (rows + 1) * _ROW_PX + 16)
+    if title:
+        text_px(figure, _WIDTH_PX / 2, 18, title, size=12, align="center")
+    return figure
+
+
+def _legend_columns(labels: int) -> int:
+    return min(3, math.ceil(labels / 4))
 
 
 def _draw(
@@ -114,7 +166,7 @@ def _draw(
     most: int,
 ) -> None:
     colour, dash = _style(number)
-    width, alpha = (2.0, 1.0) if few else (1.4, 0.85)
+    width, alpha = _weight(few)
     recall, precision = one.precision_recall
     roc.plot(*one.roc, color=colour, linestyle=dash, linewidth=width, alpha=alpha)
     precision_recall.plot(
@@ -122,11 +174,20 @@ def _draw(
     )
     if few:  # where calling every case positive ends up
         precision_recall.axhline(precision[-1], color=colour, linewidth=1, linestyle=_DOTS)
-    mean, share, count = (part[one.reliability[2] >= _LEAST] for part in one.reliability)
-    reliability.plot(mean, share, color=colour, linestyle=dash, linewidth=width, alpha=alpha)
-    reliability.scatter(
-        mean, share, s=8 + 70 * count / most, color=colour, alpha=alpha, linewidths=0, zorder=3
-    )
+    _draw_reliability(reliability, one.reliability, number=number, few=few, most=most)
+
+
+def _draw_reliability(axes: Axes, points: ReliabilityPoints, *, number: int, few: bool, most: int) -> None:
+    colour, dash = _style(number)
+    width, alpha = _weight(few)
+    mean, share, count = (part[points[2] >= _LEAST] for part in points)
+    axes.plot(mean, share, color=colour, linestyle=dash, linewidth=width, alpha=alpha)
+    axes.scatter(mean, share, s=8 + 70 * count / most, color=colour, alpha=alpha, linewidths=0, zorder=3)
+
+
+def _weight(few: bool) -> tuple[float, float]:
+    """Width and opacity of lines."""
+    return (2.0, 1.0) if few else (1.4, 0.85)
 
 
 def _style(number: int) -> tuple[str, tuple[float, tuple[float, ...]]]:
@@ -152,25 +213,28 @@ def _frame(axes: Axes, name: str, x_name: str, y_name: str) -> None:
         spine.set_color(RULE)
 
 
-def _legend(figure: Figure, curves: Mapping[str, LabelCurves], rows: int, columns: int) -> None:
-    """A table: line, name, AUROC, AP, ECE; filled column by column."""
+def _legend(figure: Figure, table: Mapping[str, Sequence[float]], heads: Sequence[str]) -> None:
+    """A table: line, name, up to three numbers, the first NaN if the label has no line; filled column by column."""
+    columns = _legend_columns(len(table))
+    rows = math.ceil(len(table) / columns)
+    places = _NUMBERS_PX[: len(heads)]
     full_height = float(figure.get_size_inches()[1]) * figure.dpi
     top = _TOP_PX + _SIDE_PX + _AXIS_PX + _ROW_PX / 2
     wide = _NUMBERS_PX[-1] + 4
     start = (_WIDTH_PX - wide * columns - 30 * (columns - 1)) / 2
     for column in range(columns):
         left = start + column * (wide + 30)
-        for right, name in zip(_NUMBERS_PX, ("AUROC", "AP", "ECE"), strict=True):
+        for right, name in zip(places, heads, strict=True):
             text_px(figure, left + right, top, name, size=8.5, color=FAINT, align="right")
-    for number, (name, one) in enumerate(curves.items()):
+    for number, (name, values) in enumerate(table.items()):
         column, row = divmod(number, rows)
         left, y = start + column * (wide + 30), top + (row + 1) * _ROW_PX
-        defined = not math.isnan(one.auroc)
+        defined = not math.isnan(values[0])
         colour, dash = _style(number)
         if defined:
             ends = ((left / _WIDTH_PX, (left + 34) / _WIDTH_PX), (1 - y / full_height,) * 2)
             figure.add_artist(Line2D(*ends, color=colour, linestyle=dash, linewidth=2.4))
         text_px(figure, left + _NAME_PX, y, shortened(name, _LONGEST), color=INK if defined else FAINT)
-        for right, value in zip(_NUMBERS_PX, (one.auroc, one.average_precision, one.ece), strict=True):
+        for right, value in zip(places, values, strict=True):
             shown = "-" if math.isnan(value) else f"{value:.3f}"
             text_px(figure, left + right, y, shown, color=INK if defined else FAINT, align="right")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medimg.ensembling.averages import RunningAverage, check_channels, labels_of
+from medimg.ensembling.averages import RunningAverage, check_channels, labels_of, winners
 from medimg.ensembling.description import ChannelScheme
 from medimg.errors import DataError
 
@@ -91,3 +91,23 @@ def test_regions_are_written_in_their_order_above_a_half():
     probs = np.array(voxels).T.reshape(3, 1, 1, 5)
     scheme = ChannelScheme("sigmoid", (3, 2, 1), (1, 2, 0))
     assert labels_of(probs, scheme).ravel().tolist() == [2, 1, 3, 0, 3]
+
+
+@pytest.mark.parametrize("scheme", [ChannelScheme(), ChannelScheme("sigmoid", (3, 2, 1), (1, 2, 0))])
+@pytest.mark.parametrize("kind", ["mean", "geometric"])
+def test_what_all_members_say_every_average_says(scheme, kind):
+    rng = np.random.default_rng(0)
+    members = [softmax(seed, (3, 10, 10, 10)) for seed in range(3)]
+    if scheme.head == "sigmoid":
+        members = [rng.random((3, 10, 10, 10)).astype(np.float16) for _ in members]
+    each = np.array([winners(member, scheme) for member in members])
+    agreed = (each == each[0]).all(0)
+    assert 0.05 < agreed.mean() < 0.5
+    for _ in range(5):
+        mean = average(members, rng.dirichlet([1, 1, 1]), kind, exclusive=scheme.head == "softmax")
+        np.testing.assert_array_equal(winners(mean, scheme)[agreed], each[0][agreed])
+
+
+def test_winners_need_a_channel():
+    with pytest.raises(ValueError, match="one channel or more"):
+        winners([], ChannelScheme())

@@ -18,8 +18,9 @@ SOFTMAX = Description(("a", "b"), "softmax", {"a": 1, "b": 4}, split="s1", check
 def test_reads_what_the_writer_of_predictions_wrote(tmp_path):
     facts = {"classes": ["a", "b"], "checkpoint": "best.ckpt", "split": "s1", "head": "softmax"}
     facts |= {"labels": {"a": 1, "b": 4}, "cases": {"c": {"shape": [1, 2, 3]}}}
+    facts |= {"fold": 3, "part": "predict", "in_split": 0}
     (tmp_path / "predictions.json").write_text(json.dumps(facts))
-    assert read_description(tmp_path) == SOFTMAX
+    assert read_description(tmp_path) == replace(SOFTMAX, fold=3, part="predict", in_split=0)
 
 
 def test_a_folder_without_a_description_says_nothing(tmp_path):
@@ -35,6 +36,8 @@ def test_a_folder_without_a_description_says_nothing(tmp_path):
         ('{"labels": {"a": "1"}}', "whole number for each of the labels"),
         ('{"labels": {"a": true}}', "whole number for each of the labels"),
         ('{"head": 1}', "expected a word as head"),
+        ('{"fold": "1"}', "expected a whole number as fold"),
+        ('{"part": 1}', "expected a word as part"),
     ],
 )
 def test_a_damaged_description_is_refused(tmp_path, text, message):
@@ -79,6 +82,53 @@ def test_members_of_two_splits_are_refused_unless_asked_for():
     with pytest.raises(DataError, match="two splits: A has split s1, B s2"):
         agreed_description(["A", "B"], two, "masks")
     assert agreed_description(["A", "B"], two, "masks", mixed_splits=True).split is None
+
+
+def folds(*changes):
+    return [replace(SOFTMAX, **change) for change in changes]
+
+
+@pytest.mark.parametrize(
+    "safe",
+    [
+        ({"fold": 0, "part": "test"}, {"fold": 1, "part": "test"}),
+        ({"fold": 0, "part": "predict", "in_split": 0}, {"fold": 1, "part": "predict", "in_split": 0}),
+        ({"fold": 0, "part": "predict", "in_split": 0}, {"part": "test"}),
+        ({"fold": 0, "part": "validation"}, {"fold": 0, "part": "validation"}),
+        ({"part": "validation"}, {"part": "validation"}),  # out of fold, both
+        ({"fold": 0}, {"fold": 0, "part": "predict", "in_split": 9}),
+        ({"fold": 0, "part": "predict", "in_split": 9}, {"split": None}),
+    ],
+)
+def test_folds_meet_on_cases_that_none_of_them_was_trained_on(safe):
+    common = agreed_description(["A", "B"], folds(*safe), "masks")
+    assert common.split == "s1"
+    assert common.fold in (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "said"),
+    [
+        (
+            ({"fold": 0, "part": "test"}, {"fold": 1, "part": "predict", "in_split": 9}),
+            "B predicts 9 cases of the split",
+        ),
+        (
+            ({"fold": 0, "part": "validation"}, {"fold": 1, "part": "validation"}),
+            "A predicts validation cases",
+        ),
+        (({"part": "test"}, {"fold": 1, "part": "predict"}), "B predicts cases of which nothing says"),
+        (({"fold": 0}, {"fold": 1}), "A predicts cases of which nothing says"),
+        (
+            ({"part": "validation"}, {"fold": 1, "part": "predict", "in_split": 9}),
+            r"\(several, 1\) of the split s1",
+        ),
+    ],
+)
+def test_folds_that_may_have_seen_each_others_cases_are_refused_unless_asked_for(unsafe, said):
+    with pytest.raises(DataError, match=f"members of different folds.*{said}"):
+        agreed_description(["A", "B"], folds(*unsafe), "masks")
+    assert agreed_description(["A", "B"], folds(*unsafe), "masks", mixed_splits=True).split == "s1"
 
 
 def test_the_scheme_follows_the_classes():

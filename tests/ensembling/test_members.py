@@ -52,6 +52,17 @@ def test_a_run_of_a_classification_brings_its_table(tmp_path):
         find_member(run, part="predict")
 
 
+def test_a_cross_validation_stands_for_what_its_folds_predicted_unseen(tmp_path):
+    make_masks(tmp_path / "busi" / "out_of_fold", "a", "b")
+    make_table(tmp_path / "busi", "case_id,dice_x\na,0.5\n")
+    member = find_member(tmp_path / "busi")
+    assert (list(member.masks), member.folder) == (["a", "b"], tmp_path / "busi" / "out_of_fold")
+    # A run is a run, whatever else lies in it.
+    make_masks(tmp_path / "busi" / "test" / "masks", "c")
+    (tmp_path / "busi" / "config.yaml").touch()
+    assert list(find_member(tmp_path / "busi").masks) == ["c"]
+
+
 def test_a_table_can_be_named_itself(tmp_path):
     table = make_table(tmp_path) / "per_case.csv"
     assert find_member(table).table == table

@@ -39,6 +39,12 @@ def test_the_description_names_members_method_and_weights(tmp_path, members):
     assert read_description(tmp_path / "out") == COMMON  # an ensemble can be a member
 
 
+def test_the_split_its_fold_and_its_part_travel_on(tmp_path, members):
+    common = Description(("a",), task="binary", split="s", fold=2, part="predict", in_split=0)
+    write_description(tmp_path, common, members, [0.5, 0.5], method="rank")
+    assert read_description(tmp_path) == common
+
+
 def test_of_a_table_there_are_no_grids(tmp_path, members):
     write_description(tmp_path, Description(("a",), task="binary"), members, [0.5, 0.5], method="rank")
     content = json.loads((tmp_path / "predictions.json").read_text())

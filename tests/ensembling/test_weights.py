@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from medimg.ensembling.weights import normalised_weights
+from medimg.ensembling.weights import normalised_weights, read_weight_words
 from medimg.errors import ConfigError
 
 
@@ -28,3 +28,26 @@ def test_weights_add_up_to_one():
 def test_weights_that_say_nothing_are_refused(weights, message):
     with pytest.raises(ConfigError, match=message):
         normalised_weights(weights, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (None, None),
+        (["equal"], None),
+        (["greedy"], "greedy"),
+        (["simplex"], "simplex"),
+        (["2", "0.5"], [2, 0.5]),
+        ([1, 2.0], [1, 2]),
+    ],
+)
+def test_words_are_numbers_or_a_search(words, expected):
+    assert read_weight_words(words) == expected
+
+
+@pytest.mark.parametrize("words", [["gredy"], ["greedy", "1"], ["1", "run_a"]])
+def test_other_words_are_refused(words):
+    with pytest.raises(
+        ConfigError, match=f"expected equal, greedy, simplex, or one number.*found {' '.join(words)}"
+    ):
+        read_weight_words(words)

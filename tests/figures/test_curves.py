@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from medimg.figures.curves import LabelCurves, curve_panel
+from medimg.figures.curves import LabelCurves, curve_panel, reliability_panel
 from medimg.figures.overlay import COLOURS
 from medimg.scoring.calibration import expected_calibration_error, reliability_points
 from medimg.scoring.classification import auroc, average_precision, precision_recall_points, roc_points
@@ -91,3 +91,22 @@ def test_thin_bins_of_reliability_are_not_drawn():
 def test_no_label_is_refused():
     with pytest.raises(ValueError, match="one label or more"):
         curve_panel({})
+
+
+def test_two_stages_of_reliability_stand_side_by_side_and_undefined_labels_have_no_curve(label):
+    points = {"a": label(2).reliability, "b": label(1).reliability}
+    stages = {"before": points, "after": points}
+    both = reliability_panel(stages, {"a": [0.1, 0.1], "b": [0.2, 0.1]})
+    one = reliability_panel(stages, {"a": [0.1, 0.1], "b": [np.nan, np.nan]})
+
+    def columns_of(picture, number):
+        colour = np.round(255 * np.array(to_rgb(COLOURS[number]))).astype(int)
+        return np.flatnonzero((np.abs(picture.astype(int) - colour) < 3).all(-1)[:380].any(0))
+
+    for number in (0, 1):
+        places = columns_of(both, number)
+        assert (places < 600).any() and (places > 600).any()
+    assert columns_of(one, 0).size and not columns_of(one, 1).size
+    for faulty in ({"before": points}, {}):
+        with pytest.raises(ValueError, match="two stages expected"):
+            reliability_panel(faulty, {"a": [0.1, 0.1]})
