@@ -229,6 +229,15 @@ def test_the_vote_on_a_glioma_is_the_published_one(tmp_path):
     published = read_mask(root / "fusion" / "mav.nii.gz")
     assert ensemble(members, out=tmp_path / "vote", method="majority") == 0
     np.testing.assert_array_equal(read_mask(tmp_path / "vote" / "case.nii.gz"), published)
+    weights = ["3", "1", "1", "2", "1"]
+    assert ensemble(members, out=tmp_path / "weighted", method="majority", weights=weights) == 0
+    weighted = read_mask(tmp_path / "weighted" / "case.nii.gz")
+    assert set(np.unique(weighted)) <= {0, 1, 2, 4}
+    votes = np.stack([read_mask(mask) for mask in masks])
+    shares = np.array([3, 1, 1, 2, 1]) / 8
+    for label in (1, 2, 4):
+        np.testing.assert_array_equal(weighted == label, np.tensordot(shares, votes == label, axes=1) > 0.5)
+    assert (weighted != published).any()
     # Two of the five see an enhancing tumour that the majority does not.
     with pytest.raises(DataError, match="STAPLE ran away for label 4: 250 voxels, where the majority has 0"):
         ensemble(members, out=tmp_path / "staple", method="staple")
