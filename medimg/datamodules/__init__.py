@@ -7,6 +7,7 @@ from medimg.datamodules.decathlon import DecathlonDataModule
 from medimg.datamodules.image_cache import CacheOptions
 from medimg.datamodules.images import BatchOptions, ImageDataModule
 from medimg.datamodules.nnunet import NNUNetDataModule
+from medimg.datamodules.pseudo import PseudoOptions
 from medimg.preparation.image_pixels import ImageOptions
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ImageOptions",
     "NNUNetDataModule",
     "PatchOptions",
+    "PseudoOptions",
     "SplitOptions",
     "VolumeDataModule",
 ]

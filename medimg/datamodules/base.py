@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -22,6 +23,12 @@ from medimg.datamodules.patches import (
     collate,
     region_table,
     to_regions,
+)
+from medimg.datamodules.pseudo import (
+    JoinedStores,
+    PseudoOptions,
+    check_pseudo_volumes,
+    read_pseudo_volumes,
 )
 from medimg.datamodules.samplers import PatchSampler
 from medimg.datasets.plain import index_plain
@@ -69,6 +76,7 @@ class _Ready(Ready):
     store: PatchStore
     scheme: LabelScheme
     region_table: Tensor
+    pseudo: DatasetIndex | None = None
 
 
 class VolumeDataModule(CaseDataModule[_Ready]):
@@ -85,6 +93,7 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         augmentation: Makes the batched transform for training from the patch size; it runs on the device.
         num_workers: Processes that read patches; 0 reads in the training process.
         predict_root: Folder whose images ``predict`` takes; by default every image below ``root``.
+        pseudo: Pseudo-labelled volumes that train in every fold.
     """
 
     def __init__(
@@ -100,8 +109,16 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
         predict_root: Path | None = None,
+        pseudo: PseudoOptions = PseudoOptions(),  # noqa: B008  (frozen)
     ) -> None:
-        super().__init__(root, fold=fold, split=split, num_workers=num_workers, predict_root=predict_root)
+        super().__init__(
+            root,
+            fold=fold,
+            split=split,
+            num_workers=num_workers,
+            predict_root=predict_root,
+            pseudo=pseudo,
+        )
         self.regions, self.preparation, self.store_root, self.patches = regions, preparation, store, patches
         self.augmentation = augmentation(patches.size) if augmentation is not None else None
 
@@ -128,6 +145,15 @@ class VolumeDataModule(CaseDataModule[_Ready]):
             labelled = len(index.records) + len(index.test)
             logger.info("preparing %d of %d cases into %s", len(stale), labelled, store.folder)
             prepare_dataset(index, self.preparation, store, workers=usable_cores())
+        if self._trains_on_pseudo:
+            pseudo = self._pseudo(index)
+            prepare_dataset(pseudo, self.preparation, self._open_store(pseudo), workers=usable_cores())
+
+    def _pseudo(self, index: DatasetIndex) -> DatasetIndex:
+        """The pseudo-labelled cases, known not to be those of the data set."""
+        pseudo = read_pseudo_volumes(self.pseudo, index, self.read_predict_index)
+        check_pseudo_volumes(pseudo, index)
+        return pseudo
 
     def _read(self) -> _Ready:
         index = self.read_index(self._root())
@@ -150,7 +176,8 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         scheme = self.scheme_of(index)
         labels = {name: list(values) for name, values in scheme.values.items()}
         store, table = self._open_store(index), region_table(index, scheme)
-        return _Ready(index.name, split, labels, index, store, scheme, table)
+        pseudo = self._pseudo(index) if self._trains_on_pseudo else None
+        return _Ready(index.name, split, labels, index, store, scheme, table, pseudo)
 
     def scheme_of(self, index: DatasetIndex) -> LabelScheme:
         """What the network's channels mean in a data set's masks.
@@ -209,14 +236,23 @@ class VolumeDataModule(CaseDataModule[_Ready]):
     def train_dataloader(self) -> DataLoader[Any]:
         """Endless patches, cut into epochs."""
         ready = self._set_up
-        store, split = ready.store, ready.split
-        check_patch_size(store, split.train, self.patches.size)
+        store: PatchStore | JoinedStores = ready.store
+        cases, weights = ready.split.train, None
+        check_patch_size(ready.store, cases, self.patches.size)
         patient_of = {record.case_id: record.patient_id for record in ready.index.records}
+        if ready.pseudo is not None:
+            own, more = self._open_store(ready.pseudo), ready.pseudo.records
+            added = tuple(record.case_id for record in more)
+            check_patch_size(own, added, self.patches.size)
+            patient_of |= {record.case_id: record.patient_id for record in more}
+            # The losses of volumes know no weights: what counts half is drawn half as often.
+            weights = np.array([1.0] * len(cases) + [record.weight for record in more])
+            store, cases = JoinedStores(ready.store, own, added), (*cases, *added)
         current = CurrentCase(self.num_workers)
         dataset = PatchDataset(
             store,
-            split.train,
-            [patient_of[case] for case in split.train],
+            cases,
+            [patient_of[case] for case in cases],
             self.patches.size,
             window=self.augmentation.window if self.augmentation is not None else None,
             foreground=self.patches.foreground,
@@ -224,11 +260,12 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         )
         rank, world = self._place()
         sampler = PatchSampler(
-            len(split.train),
+            len(cases),
             self.patches.batches_per_epoch * self.patches.batch_size * world,
             seed=torch.initial_seed() % 2**32,
             rank=rank,
             world=world,
+            weights=weights,
         )
         return self._loader(dataset, sampler, current, batch_size=self.patches.batch_size, collate=collate)
 
@@ -249,6 +286,7 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         records = index.all_records
         if not records:
             raise DataError(f"no image found below {index.root}")
+        self._predicted = tuple(record.case_id for record in records)
         current = CurrentCase(self.num_workers)
         dataset = RawCaseDataset(index, records, self.preparation, self.scheme_of(index), before=current.note)
         return self._case_loader(dataset, len(records), current)

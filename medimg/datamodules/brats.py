@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medimg.datamodules.base import Augmentation, PatchOptions, VolumeDataModule
 from medimg.datamodules.cases import SplitOptions
+from medimg.datamodules.pseudo import PseudoOptions
 from medimg.datasets.recognise import index_brain_tumours
 from medimg.errors import ConfigError
 from medimg.phantoms.brats import write_brats
@@ -47,6 +48,7 @@ class BraTSDataModule(VolumeDataModule):
         augmentation: Makes the batched transform for training from the patch size.
         num_workers: Processes that read patches.
         predict_root: Folder whose images ``predict`` takes; by default every image below ``root``.
+        pseudo: Pseudo-labelled volumes that train in every fold.
         convention: Label convention where names do not tell it, such as ``brats2024-ped``.
         phantom: Write phantoms to ``root`` when it does not exist.
 
@@ -67,6 +69,7 @@ class BraTSDataModule(VolumeDataModule):
         augmentation: Augmentation | None = None,
         num_workers: int = 0,
         predict_root: Path | None = None,
+        pseudo: PseudoOptions = PseudoOptions(),  # noqa: B008  (frozen)
         convention: str | None = None,
         phantom: BraTSPhantom | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class BraTSDataModule(VolumeDataModule):
             augmentation=augmentation,
             num_workers=num_workers,
             predict_root=predict_root,
+            pseudo=pseudo,
         )
         self.convention, self.phantom = convention, phantom
 

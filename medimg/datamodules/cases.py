@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medimg.datamodules.loader import CurrentCase, WatchedLoader
+from medimg.datamodules.pseudo import PseudoOptions
 from medimg.datamodules.samplers import CaseSampler
 from medimg.errors import CheckpointError, ConfigError
 from medimg.preparation.splits import Split
@@ -62,6 +63,7 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         split: Where the folds come from.
         num_workers: Processes that read cases; 0 reads in the training process.
         predict_root: What ``predict`` takes; by default what ``root`` holds.
+        pseudo: Pseudo-labelled cases that train in every fold.
     """
 
     def __init__(
@@ -72,11 +74,15 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         split: SplitOptions,
         num_workers: int,
         predict_root: Path | None,
+        pseudo: PseudoOptions = PseudoOptions(),  # noqa: B008  (frozen)
     ) -> None:
         super().__init__()
         self.root, self.fold, self.split_options = root, fold, split
-        self.num_workers, self.predict_root = num_workers, predict_root
+        self.num_workers, self.predict_root, self.pseudo = num_workers, predict_root, pseudo
         self._ready: ReadyT | None = None
+        self._pseudo_facts: dict[str, Any] = {}
+        self._predicted: tuple[str, ...] = ()
+        self._checkpoint: dict[str, Any] = {}
 
     @abstractmethod
     def _read(self) -> ReadyT:
@@ -86,6 +92,7 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         """Read the index and choose the split, before any network is built."""
         if self._fn != TrainerFn.PREDICTING and self._ready is None:
             self._ready = self._read()
+            self._pseudo_facts = self.pseudo.facts() if self._trains_on_pseudo else {}
 
     def teardown(self, stage: str) -> None:
         """Let go of the index; a later stage reads it anew."""
@@ -99,6 +106,11 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
     @property
     def _fn(self) -> TrainerFn | None:
         return self.trainer.state.fn if self.trainer is not None else None
+
+    @property
+    def _trains_on_pseudo(self) -> bool:
+        """Whether this stage takes pseudo-labelled cases, which never validate or test."""
+        return self.pseudo.path is not None and self._fn in (None, TrainerFn.FITTING)
 
     def _place(self) -> tuple[int, int]:
         """Rank of this process, and how many there are."""
@@ -123,14 +135,52 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         """The cases that the present stage scores."""
         return self.split.val
 
+    @property
+    @abstractmethod
+    def _test_ids(self) -> tuple[str, ...]:
+        """The cases that are kept for a test; empty if there are none."""
+
+    def _names(self, case_ids: tuple[str, ...]) -> list[str]:
+        """What the tables call these cases, those that cannot be scored left out."""
+        return sorted(case_ids)
+
+    def split_facts(self) -> dict[str, Any]:
+        """What stands in ``split.json`` beside a run's config: the split, the fold, and what it holds out."""
+        split = self.split
+        return {
+            "split": split.whole,
+            "fold": self.fold,
+            "folds": split.folds,
+            "leaky": list(split.leaky),
+            "validation": self._names(split.val),
+            "test": self._names(self._test_ids),
+        }
+
+    def prediction_facts(self) -> dict[str, Any]:
+        """What ``predictions.json`` says of the cases: the split, its fold, and which part of it they are.
+
+        Of cases that are predicted it also counts those that train or validate in the split of the weights.
+        """
+        if self._fn != TrainerFn.PREDICTING:
+            part = "validation" if self._scored_ids() == self.split.val else "test"
+            return {"split": self.split.whole, "fold": self.fold, "part": part}
+        known = self._checkpoint
+        dealt = {*known.get("train", ()), *known.get("val", ())}
+        facts: dict[str, Any] = {"split": known.get("whole"), "fold": known.get("fold"), "part": "predict"}
+        return facts | {"in_split": len(dealt.intersection(self._predicted)) if dealt else None}
+
     def state_dict(self) -> dict[str, Any]:
         """Goes into every checkpoint: what its weights were fitted to."""
         ready = self._set_up
         return {
             "data": ready.name,
             "split": ready.split.digest,
+            "whole": ready.split.whole,
+            "fold": self.fold,
             "train": list(ready.split.train),
+            "val": list(ready.split.val),
             "labels": ready.labels,
+            **self._pseudo_facts,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -141,6 +191,7 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
                 to be scored was one that the weights were fitted to.
         """
         if self._fn == TrainerFn.PREDICTING:
+            self._checkpoint = state_dict
             return
         own = self.state_dict()
         if self._fn == TrainerFn.FITTING:
@@ -195,9 +246,9 @@ def usable_cores() -> int:
 
 def _expect_same(state: dict[str, Any], own: dict[str, Any]) -> None:
     """Refuse to go on with other data than those that a checkpoint was fitted to."""
-    changed = [key for key in ("data", "labels", "split") if own[key] != state[key]]
+    changed = [key for key in ("data", "labels", "split", "pseudo") if own.get(key) != state.get(key)]
     if changed:
-        lines = [f"  {key}: {state[key]} in the checkpoint, {own[key]} now" for key in changed]
+        lines = [f"  {key}: {state.get(key)} in the checkpoint, {own.get(key)} now" for key in changed]
         raise CheckpointError(
             "the checkpoint was trained on other data, so it cannot be resumed:\n"
             + "\n".join(lines)

@@ -163,14 +163,16 @@ class ImageCache:
             self._array = np.load(self.folder / "images.npy", "r")
         return np.array(self._array[self._row[case_id]])
 
+    def digests(self) -> dict[bytes, set[str]]:
+        """Cases by the hash of their kept pixels; empty where none are kept."""
+        cases_of: dict[bytes, set[str]] = defaultdict(set)
+        for case_id in self.records if self.used else ():
+            cases_of[hashlib.blake2b(self.read(case_id).tobytes(), digest_size=16).digest()].add(case_id)
+        return dict(cases_of)
+
     def identical(self) -> list[set[str]]:
         """Cases whose kept pixels are the same; empty where none are kept."""
-        if not self.used:
-            return []
-        cases_of: dict[bytes, set[str]] = defaultdict(set)
-        for case_id in self.records:
-            cases_of[hashlib.blake2b(self.read(case_id).tobytes(), digest_size=16).digest()].add(case_id)
-        return sorted((cases for cases in cases_of.values() if len(cases) > 1), key=min)
+        return sorted((cases for cases in self.digests().values() if len(cases) > 1), key=min)
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers open the array themselves."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from medimg.errors import DataError
 from medimg.preparation.image_splits import image_folds, official_splits, official_test
-from medimg.preparation.splits import Split, read_split_file
+from medimg.preparation.splits import Split, read_split_file, split_hash
 from medimg.records import ImageIndex
 
 
@@ -47,7 +47,8 @@ def choose_image_split(
         splits = image_folds(index, num_folds, keep_together=[] if official_splits(index) else copies())
     if not 0 <= fold < len(splits):
         raise DataError(f"fold {fold} does not exist: expected 0 to {len(splits) - 1}")
-    return _checked(splits[fold], index, allow_leaky or by == "case")
+    chosen = replace(splits[fold], whole=split_hash(splits, official_test(index)), folds=len(splits))
+    return _checked(chosen, index, allow_leaky or by == "case")
 
 
 def _checked(split: Split, index: ImageIndex, allow_leaky: bool) -> Split:

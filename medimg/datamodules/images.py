@@ -28,6 +28,7 @@ from medimg.datamodules.image_samples import (
 )
 from medimg.datamodules.image_split import choose_image_split
 from medimg.datamodules.loader import CurrentCase
+from medimg.datamodules.pseudo import JoinedPixels, PseudoImages, PseudoOptions
 from medimg.datamodules.samplers import ImageSampler
 from medimg.datasets.image_set import ImageSet
 from medimg.errors import DataError
@@ -66,6 +67,7 @@ class _Ready(Ready):
     index: ImageIndex
     test: tuple[str, ...]
     cache: ImageCache
+    pseudo: PseudoImages | None = None
 
 
 class ImageDataModule(CaseDataModule[_Ready]):
@@ -86,6 +88,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
         cache: Where decoded images are kept.
         num_workers: Processes that read images; 0 reads in the training process.
         predict_root: What ``predict`` takes; by default every case of ``root``.
+        pseudo: Pseudo-labelled images that train in every fold.
     """
 
     def __init__(
@@ -101,8 +104,16 @@ class ImageDataModule(CaseDataModule[_Ready]):
         cache: CacheOptions = CacheOptions(),  # noqa: B008  (frozen)
         num_workers: int = 0,
         predict_root: Path | None = None,
+        pseudo: PseudoOptions = PseudoOptions(),  # noqa: B008  (frozen)
     ) -> None:
-        super().__init__(root, fold=fold, split=split, num_workers=num_workers, predict_root=predict_root)
+        super().__init__(
+            root,
+            fold=fold,
+            split=split,
+            num_workers=num_workers,
+            predict_root=predict_root,
+            pseudo=pseudo,
+        )
         self.dataset, self.image, self.transform = dataset, image, transform
         self.batch, self.cache_options = batch, cache
 
@@ -113,6 +124,8 @@ class ImageDataModule(CaseDataModule[_Ready]):
         root = self._root()
         if self._fn != TrainerFn.PREDICTING:
             ImageCache(self.dataset.index(root), self.image, self.cache_options).fill(usable_cores())
+        if self._trains_on_pseudo:
+            PseudoImages(self.pseudo, self.image, self.cache_options).cache.fill(usable_cores())
 
     def _read(self) -> _Ready:
         index = self.dataset.index(self._root())
@@ -130,7 +143,11 @@ class ImageDataModule(CaseDataModule[_Ready]):
         )
         self._warn_of_mirroring(index)
         test = official_test(index) or split.test
-        return _Ready(index.name, split, list(index.classes), index, test, cache)
+        pseudo = None
+        if self._trains_on_pseudo:
+            pseudo = PseudoImages(self.pseudo, self.image, self.cache_options)
+            pseudo.check(index, cache)
+        return _Ready(index.name, split, list(index.classes), index, test, cache, pseudo)
 
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:
@@ -176,7 +193,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
     @property
     def train_labels(self) -> Floats:
         """Labels of the training cases (N, K), NaN where unknown."""
-        return _labels(self._cases(self._set_up.split.train))
+        return _labels(self._training_cases())
 
     def pixels(self, case_id: str) -> list[Floats]:
         """Kept images of a case, each (C, H, W) in [0, 1], for pictures."""
@@ -184,6 +201,13 @@ class ImageDataModule(CaseDataModule[_Ready]):
         records = [r for r in ready.index.records if case_id in (r.case_id, r.group)]
         top = np.float32(2**self.image.bits - 1)
         return [ready.cache.read(record.case_id).astype(np.float32) / top for record in records]
+
+    @property
+    def _test_ids(self) -> tuple[str, ...]:
+        return self._set_up.test
+
+    def _names(self, case_ids: tuple[str, ...]) -> list[str]:
+        return [case.case_id for case in self._cases(case_ids) if case.label is not None]
 
     def _scored_ids(self) -> tuple[str, ...]:
         ready = self._set_up
@@ -201,16 +225,25 @@ class ImageDataModule(CaseDataModule[_Ready]):
         records = [record for record in self._set_up.index.records if record.case_id in wanted]
         return image_cases(records, self._set_up.index.classes, grouped=self.batch.grouped)
 
+    def _training_cases(self) -> list[ImageCase]:
+        """Those of the fold, and the pseudo-labelled ones."""
+        ready = self._set_up
+        own = self._cases(ready.split.train)
+        if ready.pseudo is None:
+            return own
+        index = ready.pseudo.index
+        return own + image_cases(index.records, index.classes, grouped=self.batch.grouped)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training case with a known label once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = [case for case in self._cases(ready.split.train) if _has_label(case)]
+        cases = [case for case in self._training_cases() if _has_label(case)]
         if not cases:
             raise DataError(f"{ready.index.root}: none of the training cases has a label")
         current = CurrentCase(self.num_workers)
         dataset = ImageDataset(
             cases,
-            ready.cache.read,
+            ready.cache.read if ready.pseudo is None else JoinedPixels((ready.cache, ready.pseudo.cache)),
             self.image,
             transform=self.transform,
             grouped=self.batch.grouped,
@@ -239,6 +272,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
             if self.predict_root is None
             else self.dataset.unlabelled(self.predict_root)
         )
+        self._predicted = tuple(record.case_id for record in index.records)
         bare = [replace(record, labels={}) for record in index.records]
         by_id: dict[str, Record] = {record.case_id: record for record in bare}
         cases = image_cases(bare, (), grouped=self.batch.grouped)

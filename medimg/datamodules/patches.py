@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medimg import keys
+from medimg.datamodules.pseudo import JoinedStores
 from medimg.datamodules.samplers import SampleKey
 from medimg.io.nifti import read_mask
 from medimg.io.store import PatchStore
@@ -26,7 +27,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
     """Random patches of stored cases, a share of them centred on foreground.
 
     Args:
-        store: The patch store.
+        store: The patch store, or several as one.
         cases: Case ids, in the order of the sampler's numbers.
         patients: Patient id of each case.
         patch_size: Patch (D, H, W); zero-padded where the case is smaller.
@@ -37,7 +38,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        store: PatchStore,
+        store: PatchStore | JoinedStores,
         cases: Sequence[str],
         patients: Sequence[str],
         patch_size: Sequence[int],

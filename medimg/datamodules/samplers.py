@@ -64,14 +64,26 @@ class PatchSampler(EpochSampler):
         seed: See `EpochSampler`.
         rank: See `EpochSampler`.
         world: See `EpochSampler`.
+        weights: How often each case is drawn against the others (N,), give or take once an epoch; ``None``: alike.
     """
 
-    def __init__(self, num_cases: int, num_samples: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        num_cases: int,
+        num_samples: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
         super().__init__(num_samples, seed=seed, rank=rank, world=world)
-        self.num_cases = num_cases
+        self.num_cases, self.weights = num_cases, None if weights is None else weights / weights.sum()
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """As many rounds as the epoch needs."""
+        """As many rounds as the epoch needs, or each case in its share of it."""
+        if self.weights is not None:
+            return rng.permutation(_systematic(self.weights, self.num_samples, rng))
         rounds = -(-self.num_samples // self.num_cases)
         return np.concatenate([rng.permutation(self.num_cases) for _ in range(rounds)])
 
@@ -115,18 +127,22 @@ class ImageSampler(EpochSampler):
     def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Every case, or the drawn ones, shuffled."""
         return rng.permutation(
-            np.arange(self.num_samples) if self.weights is None else _systematic(self.weights, rng)
+            np.arange(self.num_samples)
+            if self.weights is None
+            else _systematic(self.weights, self.num_samples, rng)
         )
 
 
-def _systematic(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """As many draws as cases; each case as often as its weight says, give or take one.
+def _systematic(
+    weights: NDArray[np.float64], num_samples: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw each case as often as its weight says, give or take one.
 
     Plain drawing with replacement would leave out a third of even an evenly weighted class.
     """
     n = len(weights)
     order = rng.permutation(n)
-    places = (np.arange(n) + rng.random()) / n
+    places = (np.arange(num_samples) + rng.random()) / num_samples
     drawn = np.searchsorted(np.cumsum(weights[order]), places).clip(max=n - 1)
     picked: NDArray[np.int64] = order[drawn]
     return picked

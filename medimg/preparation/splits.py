@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,9 @@ from medimg.records import DatasetIndex, Record
 # nnU-Net's seed: where every case is a patient of its own, the folds are those of its default split.
 SPLIT_SEED = 12345
 
+SPLIT_FILE = "split.json"
+"""Beside a run's ``config.yaml``: hash of the split, the fold, and the cases that it validates and tests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -26,17 +29,57 @@ class Split:
         val: Cases that epochs and settings are chosen on.
         leaky: Patients that stand on both sides; empty unless a split file asked for it by case.
         test: Cases that a split file keeps for a test, and so on neither side.
+        whole: Hash of the split of which this is a fold, see `split_hash`; empty until a fold is chosen.
+        folds: Number of its folds; 0 until one is chosen.
     """
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     leaky: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    whole: str = field(default="", compare=False)
+    folds: int = field(default=0, compare=False)
 
     @property
     def digest(self) -> str:
-        """Short hash of both sides, to tell results of different splits apart."""
-        return hashlib.sha256(json.dumps([self.train, self.val]).encode()).hexdigest()[:12]
+        """Short hash of both sides of this fold alone: what a resumed run must have in common with its checkpoint."""
+        return _short_hash([self.train, self.val])
+
+
+def split_hash(splits: Sequence[Split], published_test: Collection[str] = ()) -> str:
+    """Short hash of a whole split, the same for all of its folds and on every machine.
+
+    It is that of the rows of a table of folds: each case with the fold in which it validates, or ``test``. So a table
+    that `medimg split` wrote and the same folds out of a JSON list, or dealt by a data module, have one hash.
+    As in the table, cases that train in every fold stand in a last fold of their own.
+
+    Args:
+        splits: All folds.
+        published_test: Cases that the data set itself keeps for a test.
+
+    Returns:
+        12 hexadecimal digits.
+
+    Example:
+        >>> folds = [Split(("a",), ("b",)), Split(("b",), ("a",))]
+        >>> split_hash(folds) == split_hash([Split(("a",), ("b",))])  # "a" stands in fold 1 either way
+        True
+        >>> split_hash(folds) == split_hash(folds, ["c"])
+        False
+    """
+    rows = {(case, fold) for fold, split in enumerate(splits) for case in split.val}
+    dealt = {case for split in splits for case in (*split.train, *split.val)}
+    rows |= {(case, len(splits)) for case in dealt - {case for case, _ in rows}}
+    test = {*published_test, *(case for split in splits for case in split.test)}
+    places = [(case, str(fold)) for case, fold in rows] + [(case, "test") for case in test]
+    # Not in tables, where a fold trains on all others; a JSON list may leave cases out of one.
+    for fold, split in enumerate(splits):
+        places += [(case, f"not in {fold}") for case in dealt.difference(split.train, split.val)]
+    return _short_hash(sorted(places))
+
+
+def _short_hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
 def patient_folds(records: Sequence[Record], num_folds: int) -> list[Split]:
@@ -161,7 +204,9 @@ def choose_split(
         splits = patient_folds(index.records, num_folds)
     if not 0 <= fold < len(splits):
         raise DataError(f"fold {fold} does not exist: expected 0 to {len(splits) - 1}")
-    return _checked(splits[fold], index, allow_leaky or by == "case")
+    whole = split_hash(splits, [record.case_id for record in index.test])
+    chosen = replace(splits[fold], whole=whole, folds=len(splits))
+    return _checked(chosen, index, allow_leaky or by == "case")
 
 
 def _checked(split: Split, index: DatasetIndex, allow_leaky: bool) -> Split:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medimg.datamodules import DecathlonDataModule
+from medimg.datamodules import DecathlonDataModule, SplitOptions
 from medimg.datamodules.cases import usable_cores
 from medimg.errors import CheckpointError, ConfigError
 
@@ -81,3 +81,42 @@ def test_more_processes_than_cases_are_refused(make_decathlon, stand_in):
 
 def test_at_least_one_core_is_usable():
     assert usable_cores() >= 1
+
+
+def test_a_run_says_which_split_and_what_it_holds_out(make_decathlon):
+    facts = [make_decathlon(fold=fold).split_facts() for fold in (0, 1)]
+    assert facts[0]["split"] == facts[1]["split"] == make_decathlon().split.whole
+    assert [one["fold"] for one in facts] == [0, 1]
+    assert {(one["folds"], tuple(one["test"]), tuple(one["leaky"])) for one in facts} == {(2, (), ())}
+    assert len({*facts[0]["validation"], *facts[1]["validation"]}) == 4
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_predictions_say_which_part_of_the_split_they_are(make_decathlon, stand_in, tmp_path):
+    data = make_decathlon(fold=1)
+    whole, cases = data.split.whole, [*data.split.train, *data.split.val]
+    for verb in ("validate", "test"):  # no cases are held out
+        data.trainer = stand_in(verb)
+        assert data.prediction_facts() == {"split": whole, "fold": 1, "part": "validation"}
+    table = tmp_path / "splits.csv"
+    rows = [f"{case},{case},{place}" for case, place in zip(cases, ("0", "1", "test", "0"), strict=True)]
+    table.write_text("\n".join(["case_id,patient_id,fold", *rows]) + "\n")
+    data = make_decathlon(fold=1, split=SplitOptions(file=table))
+    for verb, part in (("validate", "validation"), ("test", "test")):
+        data.trainer = stand_in(verb)
+        assert data.prediction_facts()["part"] == part
+    assert data.split_facts()["test"] == [cases[2]]
+
+
+def test_of_predicted_cases_those_of_the_split_of_the_weights_are_counted(make_decathlon, stand_in):
+    state = json.loads(json.dumps(make_decathlon(fold=1).state_dict()))
+    data = make_decathlon()
+    data.trainer = stand_in("predict")
+    data.load_state_dict(state)
+    data.predict_dataloader()
+    facts = {"split": state["whole"], "fold": 1, "part": "predict", "in_split": 4}
+    assert data.prediction_facts() == facts
+    data._predicted = ("elsewhere",)
+    assert data.prediction_facts() == {**facts, "in_split": 0}
+    data.load_state_dict({})  # weights of elsewhere
+    assert data.prediction_facts() == {"split": None, "fold": None, "part": "predict", "in_split": None}

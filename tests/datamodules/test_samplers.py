@@ -90,3 +90,13 @@ def test_a_rare_class_is_drawn_as_often_as_a_frequent_one():
     assert counts[:5].min() >= 90  # evenly within the class
     half = draw_weights(labels, 0.5)
     assert half[:5].sum() == pytest.approx(np.sqrt(5) / (np.sqrt(5) + np.sqrt(95)))
+
+
+def test_patches_are_drawn_in_the_share_of_their_case():
+    sampler = PatchSampler(4, 100, seed=0, weights=np.array([1.0, 1.0, 1.0, 0.25]))
+    counts = np.bincount([key.case for key in sampler], minlength=4)
+    np.testing.assert_allclose(counts, np.array([4, 4, 4, 1]) * 100 / 13, atol=1)
+    parts = [
+        list(PatchSampler(4, 100, seed=0, rank=r, world=2, weights=np.array([4.0, 4, 4, 1]))) for r in (0, 1)
+    ]
+    assert sorted(key.seed for part in parts for key in part) == sorted(key.seed for key in sampler)

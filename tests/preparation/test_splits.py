@@ -1,12 +1,15 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sklearn.model_selection import KFold
 
 from medimg.errors import DataError
-from medimg.preparation.splits import Split, choose_split, patient_folds, read_split_file
+from medimg.preparation.split_rows import rows_of_splits
+from medimg.preparation.split_table import write_split_table
+from medimg.preparation.splits import Split, choose_split, patient_folds, read_split_file, split_hash
 from medimg.records import DatasetIndex, Record
 
 
@@ -99,6 +102,51 @@ def test_a_file_of_another_form_is_refused(tmp_path, text):
 def test_the_digest_tells_splits_apart():
     assert Split(("a",), ("b",)).digest == Split(("a",), ("b",)).digest
     assert Split(("a",), ("b",)).digest != Split(("b",), ("a",)).digest
+
+
+def test_all_folds_of_a_split_have_one_hash_and_another_dealing_has_another(tmp_path):
+    index = index_of(records([f"p{n}" for n in range(9)]))
+    hashes = {choose_split(index, fold=fold, num_folds=3).whole for fold in range(3)}
+    assert len(hashes) == 1
+    assert len({choose_split(index, fold=fold, num_folds=3).digest for fold in range(3)}) == 3
+    assert choose_split(index, fold=0, num_folds=3).folds == 3
+    assert hashes != {choose_split(index, fold=0, num_folds=4).whole}
+    assert hashes != {choose_split(replace(index, records=index.records[1:]), fold=0, num_folds=3).whole}
+
+
+def test_the_hash_is_that_of_the_table_wherever_the_folds_come_from(tmp_path):
+    index = index_of(records([f"p{n}" for n in range(6)]))
+    index = replace(index, test=(Record("t", "pt", ()),))
+    dealt = patient_folds(index.records, 3)
+    rows = rows_of_splits(dealt, (*index.records, *index.test), published_test=["t"], source="x")
+    write_split_table(tmp_path / "splits.csv", rows)
+    write_folds(tmp_path / "splits.json", *[(split.train, split.val) for split in dealt])
+    found = {
+        choose_split(index, fold=fold, num_folds=3, split_file=file).whole
+        for fold in (0, 2)
+        for file in (None, tmp_path / "splits.csv", tmp_path / "splits.json")
+    }
+    assert len(found) == 1
+    assert len(found.pop()) == 12
+    # One published split: the training cases are the last fold of its table.
+    published = replace(index, folds=((dealt[0].train, dealt[0].val),))
+    rows = rows_of_splits(dealt[:1], (*index.records, *index.test), published_test=["t"], source="x")
+    write_split_table(tmp_path / "official.csv", rows)
+    official = choose_split(published, fold=0, num_folds=5)
+    assert (
+        official.whole == choose_split(index, fold=0, num_folds=5, split_file=tmp_path / "official.csv").whole
+    )
+
+
+def test_the_hash_tells_everything_that_changes_who_trains_on_what():
+    whole = [Split(("a", "b"), ("c",)), Split(("a", "c"), ("b",)), Split(("b", "c"), ("a",))]
+    assert split_hash(whole) == split_hash([replace(split, train=split.train[::-1]) for split in whole])
+    others = [
+        whole[::-1],
+        [replace(whole[0], train=("a",)), *whole[1:]],
+        [replace(split, test=("d",)) for split in whole],
+    ]
+    assert len({split_hash(other) for other in (whole, *others)}) == 4
 
 
 def test_one_patients_cases_are_split_by_case_only_on_request_and_marked():
