@@ -1,4 +1,4 @@
-"""Predictions of test and predict on disk, one file a case."""
+"""Predictions of validate, test and predict on disk, one file a case."""
 
 import json
 import logging
@@ -11,7 +11,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import distributed
 
 from medimg import keys
+from medimg.ensembling.calibration_file import CALIBRATION, Calibration
 from medimg.inference.export import export_probs
+from medimg.inference.views import describe_tta
 from medimg.io.files import atomic_write, safe_name
 from medimg.io.nifti import write_mask
 from medimg.preparation.geometry import Geometry
@@ -26,21 +28,33 @@ _Task = SegmentationTask | ClassificationTask
 class PredictionWriter(Callback):
     """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
 
-    The files go into ``<run>/predict/`` or ``<run>/test/masks/``. Of a classification, which writes its rows itself,
-    this only chooses the folder: ``<run>/predict/`` or ``<run>/test/``. Beside the predictions ``predictions.json``
-    names the classes, the checkpoint and the split (test only), and for masks the label values they are written
-    with and each case's grid.
+    The files go into ``<run>/predict/``, ``<run>/test/masks/`` or ``<run>/validate/masks/``. Of a classification, which
+    writes its rows itself, this only chooses the folder: ``<run>/predict/``, ``<run>/test/`` or ``<run>/validate/``.
+    Beside the predictions ``predictions.json`` names the classes, the checkpoint, the hash of the split, its fold and
+    which part of it the cases are (``validation``, ``test`` or ``predict``), and for masks the label values they are
+    written with and each case's grid. Between the epochs of a fit nothing is written.
 
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
         folder: Write here instead of into the run's folder.
+
+    Attributes:
+        calibration: What the probabilities of a classification go through. They land in ``<run>/test_calibrated/``, so
+            that those of the model stay.
     """
 
     def __init__(self, probabilities: bool = False, folder: Path | None = None) -> None:
         self.probabilities, self.folder = probabilities, folder
+        self.calibration: Calibration | None = None
         self._place = Path()
         self._labels: dict[str, int] = {}
         self._grids: dict[str, Any] = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
+        """Choose the folder, unless this is a look between epochs."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            place = "validate" if isinstance(pl_module, ClassificationTask) else "validate/masks"
+            self._choose(trainer, pl_module, place)
 
     def on_test_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder."""
@@ -54,9 +68,23 @@ class PredictionWriter(Callback):
 
     def _choose(self, trainer: Trainer, pl_module: _Task, default: str) -> None:
         # Here and not batch by batch: asking for log_dir makes all processes talk, and one may have a batch more.
+        default += "_calibrated" if self.calibration is not None else ""
         self._place = self.folder or Path(trainer.log_dir or ".") / default
         if isinstance(pl_module, ClassificationTask):
-            pl_module.predictions_folder = self._place
+            pl_module.predictions_folder, pl_module.sheet.calibration = self._place, self.calibration
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: _Task,  # type: ignore[override]
+        outputs: Any,
+        batch: dict[str, Any],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the cases of a scored batch, unless this is a look between epochs."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._write(pl_module, outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -81,6 +109,11 @@ class PredictionWriter(Callback):
     ) -> None:
         """Write the cases of a predicted batch."""
         self._write(pl_module, outputs, batch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
+        """Say how the files came about."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._describe(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Say how the files came about."""
@@ -112,15 +145,18 @@ class PredictionWriter(Callback):
                     np.savez_compressed(temporary, probs=probs)
 
     def _describe(self, trainer: Trainer, pl_module: _Task) -> None:
-        scored = trainer.state.fn == TrainerFn.TESTING
-        split = getattr(trainer.datamodule, "split", None) if scored else None  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         facts: dict[str, Any] = {
             "classes": list(pl_module.classes),
             "checkpoint": str(trainer.ckpt_path),
-            "split": getattr(split, "digest", None),
+            **getattr(data, "prediction_facts", lambda: {"split": None})(),
+            "tta": describe_tta(pl_module.final_inferer),
         }
         if isinstance(pl_module, ClassificationTask):
             facts["task"] = pl_module.task
+            if self.calibration is not None:
+                facts[CALIBRATION] = self.calibration.digest
+                self._warn_of_fitted(facts)
         else:
             grids = self._all_grids()
             facts |= {"head": pl_module.head, "labels": self._labels, "cases": dict(sorted(grids.items()))}
@@ -128,6 +164,14 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero and self._place.is_dir():
             with atomic_write(self._place / "predictions.json") as temporary:
                 temporary.write_text(json.dumps(facts, indent=2))
+
+    def _warn_of_fitted(self, facts: dict[str, Any]) -> None:
+        same = self.calibration is not None and self.calibration.split == facts["split"] is not None
+        if facts.get("part") == "validation" and same:
+            logger.warning(
+                "the calibration was fitted on the validation cases of this split: the scores above flatter it, and "
+                "those that `medimg calibrate` printed as unseen do not"
+            )
 
     def _all_grids(self) -> dict[str, Any]:
         """The grid of each case, of all processes."""

@@ -23,10 +23,13 @@ from medimg.commands.parser import ShortErrors
 from medimg.commands.parts import check_parts
 from medimg.commands.run_folder import RunFolderCallback
 from medimg.commands.run_trainer import complete_settings, direct_predictions, network_line
+from medimg.commands.run_tta import choose_tta
 from medimg.commands.run_words import config_files, configs_first
 from medimg.commands.silence import show_own_lines, silence
 from medimg.commands.suggestions import shorten
+from medimg.ensembling.calibration_file import Calibration, read_calibration
 from medimg.errors import CheckpointError, ConfigError
+from medimg.inference.presets import Preset
 from medimg.runs import (
     BEST,
     CONFIG,
@@ -71,6 +74,7 @@ class RunCLI(LightningCLI):
         self.configs = configs
         self.ckpt_path: Path | None = None
         self.source_run: RunFolder | None = None
+        self.calibration: Calibration | None = None
         self.continues = False
         self.interrupt = StopAfterStep()
         self.run_folder: RunFolder | None = None
@@ -130,12 +134,16 @@ class RunCLI(LightningCLI):
         parser.add_argument("--logs", type=str, default="lightning_logs", help="folder of all runs")
         help_of = {
             "score_best": "fit: score the best checkpoint on the validation cases at the end",
-            "probabilities": "test and predict: also write <case>.npz with the probabilities",
-            "out": "test and predict: folder for the predictions instead of the run's",
+            "probabilities": "validate, test and predict: also write <case>.npz with the probabilities",
+            "out": "validate, test and predict: folder for the predictions instead of the run's",
+            "calibration": "test and predict: file of `medimg calibrate` that the probabilities go through",
+            "tta": "test-time augmentation instead of the config's, everywhere but between epochs",
         }
         parser.add_argument("--score_best", type=bool, default=True, help=help_of["score_best"])
         parser.add_argument("--probabilities", type=bool, default=False, help=help_of["probabilities"])
         parser.add_argument("--out", type=Path | None, default=None, help=help_of["out"])
+        parser.add_argument("--calibration", type=Path | None, default=None, help=help_of["calibration"])
+        parser.add_argument("--tta", type=Preset | None, default=None, help=help_of["tta"])
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="best, last or a path")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -153,6 +161,7 @@ class RunCLI(LightningCLI):
                 "between processes, and Lightning's sampler would repeat some. Remove the line."
             )
         check_parts(self.config)
+        self.calibration = self._read_calibration()
         if self.config.experiment is None:
             self.config.experiment = self.configs[0].stem if self.configs else "unnamed"
         self.source_run = next((run for path in self.configs if (run := find_run(path))), None)
@@ -166,6 +175,12 @@ class RunCLI(LightningCLI):
             super().instantiate_classes()
         except (TypeError, ValueError, MisconfigurationException) as fault:
             raise ConfigError(f"A part of the config cannot be built: {shorten(str(fault))}") from fault
+
+    def _read_calibration(self) -> Calibration | None:
+        path = self.config.calibration
+        if path is not None and self.verb not in ("test", "predict"):
+            raise ConfigError(f"--calibration is for test and predict, not for {self.verb}. Leave it away.")
+        return None if path is None else read_calibration(Path(path))
 
     def _find_checkpoint(self) -> Path | None:
         which = self.config.ckpt_path
@@ -216,9 +231,14 @@ class RunCLI(LightningCLI):
         run = self.folder
         settings = complete_settings(dict(self.config_init.trainer), self.verb, run)
         callbacks: list[Callback] = settings["callbacks"]
+        choose_tta(self.model, self.datamodule, self.config.tta)
         if self.verb != "fit":
             direct_predictions(
-                callbacks, self.model, probabilities=self.config.probabilities, folder=self.config.out
+                callbacks,
+                self.model,
+                probabilities=self.config.probabilities,
+                folder=self.config.out,
+                calibration=self.calibration,
             )
         callbacks.append(self.interrupt)
         if not settings["fast_dev_run"]:
@@ -228,7 +248,7 @@ class RunCLI(LightningCLI):
     def _settings_yaml(self) -> str:
         """All settings but the checkpoint, which belongs to one call and not to the run."""
         settings = self.config.clone()
-        settings.ckpt_path = settings.out = None
+        settings.ckpt_path = settings.out = settings.calibration = None
         text: str = self.parser.dump(settings, skip_none=False)
         return text
 

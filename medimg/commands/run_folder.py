@@ -1,6 +1,7 @@
 """One run folder for all processes of a run: its settings, its metrics, its moved checkpoints."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.trainer.states import TrainerFn
 
+from medimg.io.files import atomic_write
+from medimg.preparation.splits import SPLIT_FILE
 from medimg.runs import RunFolder
 
 
@@ -62,6 +66,15 @@ class RunFolderCallback(Callback):
         if trainer.is_global_zero:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.target.write_text(self.settings, encoding="utf-8")
+            self._write_split(trainer)
+
+    def _write_split(self, trainer: Trainer) -> None:
+        """Beside the config that began the run, say which split it belongs to and which cases it holds out."""
+        facts_of = getattr(trainer.datamodule, "split_facts", None)  # type: ignore[attr-defined]
+        path = self.run.path / SPLIT_FILE
+        if facts_of is not None and trainer.state.fn == TrainerFn.FITTING and not path.exists():
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(facts_of(), indent=1) + "\n", encoding="utf-8")
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

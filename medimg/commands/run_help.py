@@ -19,8 +19,10 @@ _OPTIONS = """\
   --ckpt_path WHICH        best, last or a path; best and last need a run's own config.yaml
   --experiment NAME        folder of the run (default: the name of the first config)
   --logs DIR               folder of all runs (default: lightning_logs)
-  --out DIR                test, predict: folder for the predictions instead of the run's
-  --probabilities true     test, predict: also write <case>.npz with the probabilities
+  --out DIR                validate, test, predict: folder for the predictions instead of the run's
+  --probabilities true     validate, test, predict: also write <case>.npz with the probabilities
+  --calibration FILE       test, predict: file of `medimg calibrate` that the probabilities go through
+  --tta NAME               mirror, flips, mirror-rot90, xray, mammography, ultrasound, full or none
   --seed_everything N      seed of every random choice (default: 0)
   --trainer.max_epochs N   and every other argument of lightning's Trainer
   --model.ARG, --data.ARG  every argument of the task and of the data module in the config

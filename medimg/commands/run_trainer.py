@@ -20,6 +20,8 @@ from medimg.callbacks import (
 from medimg.commands.plugins import complete_plugins
 from medimg.commands.precision import resolve_precision
 from medimg.commands.run_folder import MetricsLogger
+from medimg.ensembling.calibration_file import Calibration
+from medimg.errors import ConfigError
 from medimg.runs import LAST, RunFolder
 from medimg.tasks import ClassificationTask, SegmentationTask
 
@@ -78,7 +80,12 @@ def _loggers(given: Any, verb: str, run: RunFolder) -> list[Logger]:
 
 
 def direct_predictions(
-    callbacks: list[Callback], model: LightningModule, *, probabilities: bool, folder: Path | None
+    callbacks: list[Callback],
+    model: LightningModule,
+    *,
+    probabilities: bool,
+    folder: Path | None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Let what was typed decide where predictions go, whether the config names a writer or not.
 
@@ -87,7 +94,18 @@ def direct_predictions(
         model: The task.
         probabilities: Also write probabilities.
         folder: Folder for the predictions instead of the run's.
+        calibration: What the probabilities of a classification go through.
+
+    Raises:
+        ConfigError: If the task is no classification.
+        DataError: If the calibration is for other labels.
     """
+    if calibration is not None:
+        if not isinstance(model, ClassificationTask):
+            raise ConfigError(
+                f"--calibration is for classifications, and {type(model).__name__} is none. Leave it away."
+            )
+        calibration.check(model.classes, model.task)
     ours = isinstance(model, SegmentationTask | ClassificationTask)  # others write for themselves
     if ours and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
         callbacks.append(PredictionWriter())
@@ -95,6 +113,7 @@ def direct_predictions(
         if isinstance(callback, PredictionWriter):
             callback.probabilities = callback.probabilities or probabilities
             callback.folder = folder or callback.folder
+            callback.calibration = calibration
 
 
 def network_line(model: LightningModule) -> str:

@@ -1,8 +1,6 @@
 """Test-time augmentation by mirrorings and by small turns: inferers that wrap an inferer."""
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import combinations
 
 import torch
 from monai.inferers.inferer import Inferer
@@ -10,11 +8,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from medimg.errors import ConfigError
-from medimg.inference.sliding_window import Network, first_output, pad_to
+from medimg.inference.sliding_window import Network, pad_to
+from medimg.inference.views import TTA, View, ViewTTA, flip_views
 from medimg.transforms.motion import Matrix, turn_and_scale
 
 
-class MirrorTTA(Inferer):
+class MirrorTTA(ViewTTA):
     """Average a network's logits over all mirrorings of its input along the given axes.
 
     The network is mirrored, not the volume: the wrapped inferer sees a network that looks at each
@@ -44,49 +43,15 @@ class MirrorTTA(Inferer):
                 f"axes: expected different axes out of 0 (D), 1 (H), 2 (W), found {tuple(axes)}. "
                 "Axes are counted without batch and channel."
             )
-        self.inferer = inferer
+        super().__init__(inferer)
         self.axes = tuple(sorted(axes))
 
-    def __call__(self, inputs: Tensor, network: Network) -> Tensor:
-        """Apply the network in every mirroring.
-
-        Args:
-            inputs: Volumes, shape (B, C, D, H, W).
-            network: Maps tiles to logits, or to a list of them with the full resolution first.
-
-        Returns:
-            Mean logits, shape (B, K, D, H, W).
-        """
-        logits: Tensor = self.inferer(inputs, partial(mirrored_mean, network, self.axes))
-        return logits
+    def views(self, images: Tensor) -> list[View]:
+        """The tile and all its mirrorings."""
+        return flip_views([axis + 2 for axis in self.axes])
 
 
-def mirrored_mean(network: Network, axes: Sequence[int], tiles: Tensor) -> Tensor:
-    """Mean of a network's logits over all mirrorings of the tiles.
-
-    Args:
-        network: Maps tiles to logits, or to a list of them with the full resolution first.
-        axes: Axes (0 for D, 1 for H, 2 for W) of which all combinations are mirrored.
-        tiles: Input, shape (B, C, D, H, W).
-
-    Returns:
-        Mean logits, shape (B, K, D, H, W), float32.
-
-    Example:
-        >>> mirrored_mean(lambda tiles: tiles, (0, 1, 2), torch.eye(2).view(1, 1, 1, 2, 2)).squeeze()
-        tensor([[1., 0.],
-                [0., 1.]])
-    """
-    # float32, because eight bfloat16 numbers added up lose the last bits of each.
-    total = first_output(network(tiles)).float()
-    flips = [[axis + 2 for axis in some] for n in range(len(axes)) for some in combinations(axes, n + 1)]
-    for dims in flips:
-        mirrored = first_output(network(torch.flip(tiles, dims)))
-        total = total + torch.flip(mirrored, dims)
-    return total / (len(flips) + 1)
-
-
-class RotationTTA(Inferer):
+class RotationTTA(TTA):
     """Average a network's logits over the volume as it is and turned a little, forth and back about each axis.
 
     The network has to have seen turns in training. Turns are about the centre and in voxels, as in the augmentation,
@@ -128,8 +93,8 @@ class RotationTTA(Inferer):
             raise ConfigError(
                 f"least_size: expected three positive sizes (D, H, W), found {tuple(least_size)}."
             )
-        self.inferer, self.degrees = inferer, degrees
-        self.axes, self.least_size = tuple(axes), tuple(least_size)
+        super().__init__(inferer)
+        self.degrees, self.axes, self.least_size = degrees, tuple(axes), tuple(least_size)
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Network) -> Tensor:

@@ -2,24 +2,26 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
+from monai.inferers.inferer import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from medimg import keys
 from medimg.errors import CheckpointError, ConfigError
+from medimg.inference.presets import mirrors_left_right
+from medimg.inference.views import describe_tta
 from medimg.losses.classification import MaskedBCELoss, WeightedCrossEntropyLoss
 from medimg.metrics.classification import LabelMetrics
 from medimg.models.pooling import SIZES, NoisyOrPooling, Pooling
 from medimg.models.timm_classifier import TimmClassifier
-from medimg.records import Task
+from medimg.records import ImageIndex, Task
 from medimg.scoring.label_table import label_row
 from medimg.tasks.base import BaseTask
 from medimg.tasks.label_sheet import LabelSheet, Thresholds, validation_thresholds
@@ -56,12 +58,13 @@ class LabelScoring:
         threshold: How thresholds are chosen on validation, to be reported beside 0.5: highest sensitivity plus
             specificity (``youden``), or highest F1.
         resamples: Draws of the bootstrap over patients.
-        tta_flips: Mirrorings whose probabilities are averaged in validate, test and predict; not between epochs.
+        inferer: Test-time augmentation, such as :class:`medimg.inference.FlipTTA`, whose probabilities are averaged in
+            validate, test and predict; not between epochs.
     """
 
     threshold: Literal["youden", "f1"] = "youden"
     resamples: int = 1000
-    tta_flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+    inferer: Inferer | None = None
 
 
 def default_optimizer(params: Any) -> torch.optim.Optimizer:
@@ -112,6 +115,7 @@ class ClassificationTask(BaseTask):
         self.task, self.classes = task, tuple(classes)
         self.loss = loss or (WeightedCrossEntropyLoss() if task == "multiclass" else MaskedBCELoss())
         self.pooling, self.training_options, self.scoring = pooling, training, scoring
+        self.final_inferer: Inferer = scoring.inferer or SimpleInferer()
         self._check_settings(compile=compile)
         self.val_metrics = LabelMetrics(task, self.classes)
         self.sheet = LabelSheet()
@@ -155,16 +159,18 @@ class ClassificationTask(BaseTask):
                 f"the data are {index.task} with the labels {list(index.classes)}, the model is {self.task} with "
                 f"{list(self.classes)}: give model.init_args.task and classes as the data have them, in their order"
             )
-        if index is not None and "horizontal" in self.scoring.tta_flips:
-            self._question_mirroring(getattr(data, "harm_of_mirroring", lambda _: "")(index))
+        if mirrors_left_right(self.final_inferer):
+            # What is predicted is listed later; its labels are this task's.
+            described = index or ImageIndex("the", Path(), self.task, self.classes, ())
+            self._question_mirroring(getattr(data, "harm_of_mirroring", lambda _: "")(described))
         if stage == "fit" and self.training_options.count_weights:
             self._weigh(torch.as_tensor(data.train_labels))
 
     def _question_mirroring(self, why: str) -> None:
         if why:
             logger.warning(
-                "scoring.tta_flips mirrors left and right, and %s: remove horizontal from "
-                "model.init_args.scoring.tta_flips",
+                "the test-time augmentation mirrors left and right, and %s: take --tta none or xray, or another "
+                "model.init_args.scoring.inferer",
                 why,
             )
 
@@ -265,23 +271,25 @@ class ClassificationTask(BaseTask):
         return logits.float().softmax(1) if self.task == "multiclass" else logits.float().sigmoid()
 
     def _probs(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Logits of the images as they are, and probabilities, averaged over mirrorings where they are asked for."""
+        """Logits of the images as they are, and probabilities, averaged over views where they are asked for."""
         if self.trainer.state.fn == TrainerFn.FITTING:
             logits = self._logits(batch)
             return logits, self.probabilities(logits)
         # In full precision: a score must not depend on which cases shared a batch.
         with torch.autocast(batch[keys.IMAGE].device.type, enabled=False):
-            return self._mirrored_mean(batch)
+            return self._augmented(batch)
 
-    def _mirrored_mean(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        logits = self._logits(batch)
-        probs = self.probabilities(logits)
-        axes = [{"vertical": 2, "horizontal": 3}[name] for name in self.scoring.tta_flips]
-        flips = [dims for n in range(len(axes)) for dims in combinations(axes, n + 1)]
-        for dims in flips:
-            mirrored = {**batch, keys.IMAGE: batch[keys.IMAGE].flip(dims)}
-            probs = probs + self.probabilities(self._logits(mirrored))
-        return logits, probs / (len(flips) + 1)
+    def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        image, plain = batch[keys.IMAGE], []
+
+        def network(view: Tensor) -> Tensor:
+            logits = self._logits({**batch, keys.IMAGE: view})
+            if view is image:
+                plain.append(logits)
+            return self.probabilities(logits)
+
+        probs: Tensor = self.final_inferer(image, network)
+        return plain[0] if plain else self._logits(batch), probs
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Watch the scores; keep the rows where they were asked for."""
@@ -333,7 +341,12 @@ class ClassificationTask(BaseTask):
 
     def _finish(self, verb: str, thresholds: Thresholds | None) -> None:
         title = getattr(self.trainer.datamodule, "scored_title", "cases")  # type: ignore[attr-defined]
-        settings = {**asdict(self.scoring), "checkpoint": str(self.trainer.ckpt_path)}
+        settings = {
+            "threshold": self.scoring.threshold,
+            "resamples": self.scoring.resamples,
+            "tta": describe_tta(self.final_inferer),
+            "checkpoint": str(self.trainer.ckpt_path),
+        }
         self.sheet.finish(
             self._folder(verb),
             f"{verb}: {title}",

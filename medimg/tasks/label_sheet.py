@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medimg.ensembling.calibration_file import Calibration
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
 from medimg.records import Task
@@ -58,10 +59,15 @@ class Thresholds:
 
 
 class LabelSheet:
-    """Collects one row a case; the numbers that are printed are computed from the rows that are written."""
+    """Collects one row a case; the numbers that are printed are computed from the rows that are written.
+
+    Attributes:
+        calibration: What the probabilities go through before they are written, if there is one.
+    """
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self.calibration: Calibration | None = None
 
     def add(self, row: Row) -> None:
         """Add the row of one case."""
@@ -81,6 +87,8 @@ class LabelSheet:
         if rows is None:
             return None
         rows = deduplicate(rows)
+        if self.calibration is not None:
+            rows = self.calibration.calibrate_rows(rows)
         write_label_table(folder / PER_CASE, rows)
         return rows
 
@@ -102,7 +110,8 @@ class LabelSheet:
             task: What kind of labels they have.
             settings: What the numbers depend on, kept in the summary.
             resamples: Draws of the bootstrap over patients.
-            thresholds: Thresholds chosen on validation, for a second set of calls beside those at 0.5.
+            thresholds: Thresholds chosen on validation, for a second set of calls beside those at 0.5; of calibrated
+                probabilities those of the calibration take their place.
 
         Returns:
             The summary at 0.5 on the first process, ``None`` on the others.
@@ -113,7 +122,19 @@ class LabelSheet:
         summary = summarise_labels(rows, task, resamples=resamples)
         content: dict[str, Any] = {"title": title, "settings": dict(settings), **summary}
         text = format_label_table(summary, title)
-        if thresholds is None or not thresholds.values or task == "multiclass":
+        if self.calibration is not None:
+            content["settings"]["calibration"] = self.calibration.digest
+            if self.calibration.thresholds:
+                chosen = summarise_labels(
+                    rows, task, resamples=resamples, thresholds=self.calibration.thresholds
+                )
+                content["at_calibration_thresholds"] = {
+                    key: chosen[key] for key in ("thresholds", "labels", "macro")
+                }
+                text += "\n\n" + format_label_table(
+                    chosen, f"{title}, called at the calibration's thresholds"
+                )
+        elif thresholds is None or not thresholds.values or task == "multiclass":
             pass
         elif fault := thresholds.fault(rows, settings.get("checkpoint")):
             text += f"\n\n{fault}"

@@ -170,7 +170,8 @@ class SegmentationTask(BaseTask):
         self.log("val/loss", loss, on_epoch=True, batch_size=len(logits), sync_dist=True)
         preds, target = self._channels(logits, mask)
         self.val_dice.update(preds, target)
-        return {"labels": self._score(batch, logits) if keys.REFERENCE in batch else None, "preds": preds}
+        labels = self._score(batch, logits) if keys.REFERENCE in batch else None
+        return {"labels": labels, "logits": logits, "preds": preds}
 
     def _channels(self, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions and target as one channel a class, (B, K, D, H, W)."""

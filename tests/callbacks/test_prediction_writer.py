@@ -8,6 +8,8 @@ import torch
 
 from medimg import keys
 from medimg.callbacks import PredictionWriter
+from medimg.ensembling.calibration_file import Calibration
+from medimg.inference import FlipTTA
 from medimg.io.files import safe_name
 from medimg.preparation.geometry import Geometry
 from medimg.records import LabelScheme
@@ -35,14 +37,15 @@ def batch(tmp_path, write_volume):
 
 
 def task(head, classes=("a", "b")):
-    return SimpleNamespace(head=head, classes=classes)
+    return SimpleNamespace(head=head, classes=classes, final_inferer=FlipTTA())
 
 
 def trainer(tmp_path, rank=0, fn="predict"):
-    split = SimpleNamespace(digest="abc")
+    facts = {"split": "abc", "fold": 1, "part": "validation" if fn == "validate" else fn}
+    data = SimpleNamespace(prediction_facts=lambda: facts)
     return SimpleNamespace(
         state=SimpleNamespace(fn=fn), log_dir=str(tmp_path / "run"), is_global_zero=rank == 0, ckpt_path="best.ckpt",
-        datamodule=SimpleNamespace(split=split),
+        datamodule=data,
     )  # fmt: skip
 
 
@@ -88,33 +91,66 @@ def test_probabilities_lie_on_the_grid_of_the_file(batch, tmp_path, head):
     assert (([1, 0, 0] if head == "softmax" else [0, 0, 0]) == probs[:, outside].T).all()
 
 
-def test_test_and_predict_have_their_own_folders_and_say_how_they_came_about(batch, tmp_path):
-    writer, module = PredictionWriter(), task("softmax")
-    for verb in ("test", "predict"):
-        getattr(writer, f"on_{verb}_start")(trainer(tmp_path), module)
-        getattr(writer, f"on_{verb}_batch_end")(trainer(tmp_path), module, outputs(3), batch, 0)
-        getattr(writer, f"on_{verb}_end")(trainer(tmp_path, fn=verb), module)
-    for folder, split in (("test/masks", "abc"), ("predict", None)):
+PARTS = {"test": "test", "predict": "predict", "validation": "validation"}
+
+
+def run_hooks(writer, stage, tmp_path, module, found, batch):
+    """Start, batch and end of a stage; Lightning calls that of validate ``validation``."""
+    fn = "validate" if stage == "validation" else stage
+    getattr(writer, f"on_{stage}_start")(trainer(tmp_path, fn=fn), module)
+    getattr(writer, f"on_{stage}_batch_end")(trainer(tmp_path, fn=fn), module, found, batch, 0)
+    getattr(writer, f"on_{stage}_end")(trainer(tmp_path, fn=fn), module)
+
+
+def test_each_verb_has_its_own_folder_and_says_how_the_files_came_about(batch, tmp_path):
+    places = {"test": "test/masks", "predict": "predict", "validation": "validate/masks"}
+    for stage, folder in places.items():
+        run_hooks(PredictionWriter(), stage, tmp_path, task("softmax"), outputs(3), batch)
         facts = json.loads((tmp_path / "run" / folder / "predictions.json").read_text())
         assert facts == {
             "classes": ["a", "b"], "head": "softmax", "labels": {"a": 1, "b": 2},
-            "checkpoint": "best.ckpt", "split": split,
+            "checkpoint": "best.ckpt", "split": "abc", "fold": 1, "part": PARTS[stage],
+            "tta": ["FlipTTA(axes=('horizontal',))"],
             "cases": {safe_name("case/../1"): {"shape": list(SOURCE), "spacing_mm": [2.5, 1.0, 0.8]}},
         }  # fmt: skip
+
+
+def test_between_epochs_nothing_is_written(batch, tmp_path):
+    state, writer = trainer(tmp_path, fn="fit"), PredictionWriter()
+    writer.on_validation_start(state, task("softmax"))
+    writer.on_validation_batch_end(state, task("softmax"), {"labels": None}, batch, 0)
+    writer.on_validation_end(state, task("softmax"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_know_no_split_say_so(batch, tmp_path):
+    state = trainer(tmp_path)
+    state.datamodule = None
+    writer = PredictionWriter()
+    writer.on_predict_start(state, task("softmax"))
+    writer.on_predict_batch_end(state, task("softmax"), outputs(3), batch, 0)
+    writer.on_predict_end(state, task("softmax"))
+    facts = json.loads((tmp_path / "run" / "predict" / "predictions.json").read_text())
+    assert facts["split"] is None
+    assert "part" not in facts
 
 
 def test_a_classification_writes_its_rows_itself_into_the_folder_it_is_given(tmp_path):
     writer = PredictionWriter()
     module = ClassificationTask(torch.nn.Linear(2, 1), task="binary", classes=("cancer",))
-    for verb, split in (("test", "abc"), ("predict", None)):
-        getattr(writer, f"on_{verb}_start")(trainer(tmp_path), module)
-        assert module.predictions_folder == tmp_path / "run" / verb
-        getattr(writer, f"on_{verb}_batch_end")(trainer(tmp_path), module, {"probs": None}, {}, 0)
+    for stage, folder in (("test", "test"), ("predict", "predict"), ("validation", "validate")):
+        fn = "validate" if stage == "validation" else stage
+        getattr(writer, f"on_{stage}_start")(trainer(tmp_path, fn=fn), module)
+        assert module.predictions_folder == tmp_path / "run" / folder
+        getattr(writer, f"on_{stage}_batch_end")(trainer(tmp_path, fn=fn), module, {"probs": None}, {}, 0)
         assert not module.predictions_folder.exists()
         module.predictions_folder.mkdir(parents=True)  # as its table does
-        getattr(writer, f"on_{verb}_end")(trainer(tmp_path, fn=verb), module)
-        facts = json.loads((tmp_path / "run" / verb / "predictions.json").read_text())
-        assert facts == {"classes": ["cancer"], "task": "binary", "checkpoint": "best.ckpt", "split": split}
+        getattr(writer, f"on_{stage}_end")(trainer(tmp_path, fn=fn), module)
+        facts = json.loads((tmp_path / "run" / folder / "predictions.json").read_text())
+        assert facts == {
+            "classes": ["cancer"], "task": "binary", "checkpoint": "best.ckpt",
+            "split": "abc", "fold": 1, "part": PARTS[stage], "tta": [],
+        }  # fmt: skip
 
 
 def test_only_one_process_describes_and_nothing_is_made_for_nothing(tmp_path):
@@ -142,3 +178,24 @@ def test_the_folder_is_asked_for_once_and_not_batch_by_batch(batch, tmp_path):
     for _ in range(3):
         writer.on_test_batch_end(state, task("softmax"), outputs(3), batch, 0)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "split", "warned"), [("validation", "s", True), ("validation", "t", False), ("test", "s", False)]
+)
+def test_calibrated_predictions_have_their_own_folder_and_name_the_calibration(
+    tmp_path, caplog, part, split, warned
+):
+    module = ClassificationTask(torch.nn.Linear(2, 1), task="binary", classes=("cancer",))
+    writer = PredictionWriter()
+    writer.calibration = Calibration("platt", "binary", ("cancer",), split="s", digest="12ab")
+    state = trainer(tmp_path, fn="test")
+    state.datamodule.prediction_facts = lambda: {"split": split, "fold": 0, "part": part}
+    writer.on_test_start(state, module)
+    assert module.predictions_folder == tmp_path / "run" / "test_calibrated"
+    assert module.sheet.calibration is writer.calibration
+    module.predictions_folder.mkdir(parents=True)
+    writer.on_test_end(state, module)
+    facts = json.loads((module.predictions_folder / "predictions.json").read_text())
+    assert (facts["calibration"], facts["part"]) == ("12ab", part)
+    assert ("fitted on the validation cases of this split" in caplog.text) == warned

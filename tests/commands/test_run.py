@@ -286,6 +286,18 @@ def test_the_sampler_of_lightning_is_refused(tiny, capsys: pytest.CaptureFixture
     assert "must stay false" in refused(capsys, words)[0]
 
 
+def test_a_calibration_is_read_before_anything_is_built_and_not_for_a_fit(
+    tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tiny.folder / "calibration.json"
+    file.write_text("{}")
+    lines = refused(capsys, tiny.words("fit", "--calibration", str(file)))
+    assert "--calibration is for test and predict, not for fit" in lines[0]
+    lines = refused(capsys, tiny.words("predict", "--calibration", str(file)))
+    assert f"{file}: expected a file that `medimg calibrate` wrote" in lines[0]
+    assert not (tiny.folder / "lightning_logs").exists()
+
+
 def test_environment_variables_change_nothing(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER__MAX_EPOCHS", "5")
     monkeypatch.setenv("MEDIMG_TRAINER__MAX_EPOCHS", "5")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,3 +62,28 @@ def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
     callback.setup(trainer, SimpleNamespace(), "fit")
     assert Path(logger.log_dir) == chosen.path
     assert not guess.config.exists()
+
+
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_a_fit_says_beside_its_config_which_split_it_belongs_to(tmp_path: Path, verb: str) -> None:
+    facts = {"split": "abc", "fold": 1}
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(broadcast=lambda value: value),
+        loggers=[],
+        is_global_zero=True,
+        state=SimpleNamespace(fn=verb),
+        datamodule=SimpleNamespace(split_facts=lambda: facts),
+    )
+    run = RunFolder(tmp_path / "version_0")
+    RunFolderCallback(run, "a: 1\n", run.config).setup(trainer, SimpleNamespace(), verb)
+    path = run.path / "split.json"
+    assert run.config.read_text() == "a: 1\n"
+    assert path.is_file() == (verb == "fit")
+    if verb == "fit":
+        facts["split"] = "other"  # a resume that will be refused
+        RunFolderCallback(run, "a: 1\n", run.config).setup(trainer, SimpleNamespace(), verb)
+        assert json.loads(path.read_text()) == {"split": "abc", "fold": 1}
+        trainer.datamodule = None
+        other = RunFolder(tmp_path / "version_1")
+        RunFolderCallback(other, "", other.config).setup(trainer, SimpleNamespace(), verb)
+        assert not (other.path / "split.json").exists()

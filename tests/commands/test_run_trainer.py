@@ -9,8 +9,10 @@ from torch import nn
 from medimg.callbacks import NarrowBar, PredictionWriter, ProgressLines
 from medimg.commands.run_folder import MetricsLogger
 from medimg.commands.run_trainer import complete_settings, direct_predictions, network_line
+from medimg.ensembling.calibration_file import Calibration
+from medimg.errors import ConfigError, DataError
 from medimg.runs import RunFolder
-from medimg.tasks import SegmentationTask
+from medimg.tasks import ClassificationTask, SegmentationTask
 
 GIVEN = {
     "callbacks": None,
@@ -93,3 +95,21 @@ def test_network_line_counts_what_is_frozen():
     assert network_line(task) == "network: Sequential, 10 parameters"
     task.network[0].requires_grad_(False)
     assert network_line(task) == "network: Sequential, 10 parameters, 4 of them frozen"
+
+
+def test_a_calibration_goes_to_the_writer_of_a_classification_with_its_labels():
+    task = ClassificationTask(nn.Linear(2, 1), task="binary", classes=["cancer"])
+    known = Calibration("platt", "binary", ("cancer",))
+    own = PredictionWriter()
+    direct_predictions([own], task, probabilities=False, folder=None, calibration=known)
+    assert own.calibration is known
+    other = Calibration("platt", "binary", ("mass",))
+    with pytest.raises(
+        DataError, match="for binary with the labels mass, the predictions are binary with cancer"
+    ):
+        direct_predictions([], task, probabilities=False, folder=None, calibration=other)
+    masks = SegmentationTask(nn.Conv3d(1, 2, 1), classes=["a"])
+    with pytest.raises(
+        ConfigError, match="--calibration is for classifications, and SegmentationTask is none"
+    ):
+        direct_predictions([], masks, probabilities=False, folder=None, calibration=known)

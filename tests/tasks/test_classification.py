@@ -23,6 +23,7 @@ from medimg.datamodules import (
 )
 from medimg.datasets import ImageFolder, ImageTable, TableColumns
 from medimg.errors import CheckpointError, ConfigError
+from medimg.inference import CropTTA, FlipTTA
 from medimg.models import GatedAttentionPooling, MeanPooling, NoisyOrPooling, TimmClassifier
 from medimg.tasks import ClassificationTask, LabelScoring, TrainingOptions
 
@@ -209,13 +210,25 @@ def test_labels_that_no_training_case_has_are_not_weighed():
     torch.testing.assert_close(task.loss.class_weights, torch.tensor([4 / 9, 4 / 3, 1.0]))
 
 
-def test_mirrorings_are_averaged_in_probabilities_and_only_at_the_end(make_folder, make_trainer, tmp_path):
-    class Left(nn.Module):
-        def forward(self, image):
-            return 4 * image[..., : image.shape[-1] // 2].mean((1, 2, 3))[:, None]
+class Left(nn.Module):
+    """Logits from the left half alone; counts how often it is asked."""
 
-    task = make_task(network=Left(), scoring=LabelScoring(resamples=5, tta_flips=("horizontal", "vertical")))
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def forward(self, image):
+        self.asked += 1
+        return 4 * image[..., : image.shape[-1] // 2].mean((1, 2, 3))[:, None]
+
+
+def test_views_are_averaged_in_probabilities_and_only_at_the_end(make_folder, make_trainer, tmp_path):
+    flips = FlipTTA(axes=("horizontal", "vertical"))
+    task = make_task(network=Left(), scoring=LabelScoring(resamples=5, inferer=flips))
     make_trainer().test(task, make_folder(), verbose=False)
+    assert task.network.asked == 2 * 4  # two batches
+    summary = json.loads((tmp_path / "run" / "test" / "summary.json").read_text())
+    assert summary["settings"]["tta"] == ["FlipTTA(axes=('horizontal', 'vertical'))"]
     fresh = make_folder()
     fresh.setup("test")
     for row in rows_of(tmp_path / "run" / "test" / "per_case.csv"):
@@ -225,14 +238,32 @@ def test_mirrorings_are_averaged_in_probabilities_and_only_at_the_end(make_folde
 
 
 def test_mirroring_at_test_time_is_questioned_where_images_have_sides(make_folder, make_trainer, caplog):
-    scoring = LabelScoring(resamples=5, tta_flips=("horizontal",))
+    scoring = LabelScoring(resamples=5, inferer=FlipTTA())
     make_trainer().test(make_task(scoring=scoring), make_folder(), verbose=False)
     assert "mirrors left and right" not in caplog.text
     data = make_folder(positive=())
     data.harm_of_mirroring = lambda index: "labels tell them apart (left lung)"
     task = make_task("multiclass", ("benign", "malignant", "normal"), tiny(3), scoring=scoring)
     make_trainer().test(task, data, verbose=False)
-    assert "scoring.tta_flips mirrors left and right, and labels tell them apart (left lung)" in caplog.text
+    said = "the test-time augmentation mirrors left and right, and labels tell them apart (left lung)"
+    assert said in caplog.text
+    caplog.clear()
+    make_trainer().predict(task, data, return_predictions=False)
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("inferer", "asked"), [(FlipTTA(), 2), (CropTTA(crops=1, whole=False), 2), (None, 1)]
+)
+def test_the_loss_is_that_of_the_images_as_they_are(inferer, asked, make_folder, make_trainer):
+    losses = []
+    for chosen in (None, inferer):
+        task = make_task(network=Left(), scoring=LabelScoring(resamples=5, inferer=chosen))
+        trainer = make_trainer()
+        trainer.validate(task, make_folder(), verbose=False)
+        losses.append(trainer.callback_metrics["val/loss"])
+    assert task.network.asked == 2 * asked
+    assert torch.equal(*losses)
 
 
 def test_predictions_have_no_targets(make_folder, make_trainer, tmp_path):
@@ -309,8 +340,21 @@ def test_a_run_leaves_tables_of_three_kinds(done):
         assert len(rows) == count
         assert set(rows[0]) == columns - ({"target_malignant"} if verb == "predict" else set())
     assert json.loads((done / "predict" / "predictions.json").read_text())["classes"] == ["malignant"]
-    assert json.loads((done / "test" / "predictions.json").read_text())["split"]
+    facts = json.loads((done / "test" / "predictions.json").read_text())
+    assert facts["split"]
+    assert facts["tta"] == ["FlipTTA(axes=('horizontal',))"]
     assert rows_of(done / "validate" / "per_case.csv") == rows_of(done / "test" / "per_case.csv")
+
+
+@pytest.mark.parametrize(("name", "described"), [("none", []), ("xray", ["ScaleTTA", "CropTTA"])])
+def test_an_augmentation_is_typed_in_place_of_the_config_s(name, described, done, tmp_path):
+    words = ["test", "--config", str(done / "config.yaml"), "--tta", name, "--out", str(tmp_path)]
+    assert main(words) == 0
+    facts = json.loads((tmp_path / "predictions.json").read_text())
+    assert [words.partition("(")[0] for words in facts["tta"]] == described
+    before, after = (rows_of(folder / "per_case.csv") for folder in (done / "test", tmp_path))
+    assert [row["case_id"] for row in after] == [row["case_id"] for row in before]
+    assert [row["prob_malignant"] for row in after] != [row["prob_malignant"] for row in before]
 
 
 def test_no_threshold_is_reported_on_the_cases_that_would_choose_it(done):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from medimg.ensembling.calibration_file import Calibration
+from medimg.ensembling.calibrators import Platt
 from medimg.scoring.label_table import label_row, read_label_table
 from medimg.tasks.label_sheet import LabelSheet, Thresholds, validation_thresholds
 
@@ -96,3 +98,39 @@ def test_thresholds_of_the_same_cases_or_of_other_weights_are_not_reported(
     assert said in caplog.text
     assert "called above 0.33" not in caplog.text
     assert "at_validation_thresholds" not in json.loads((tmp_path / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("cuts", [{}, {"mass": 0.2}])
+def test_calibrated_rows_are_written_and_scored_at_the_calibrations_thresholds(tmp_path, caplog, cuts):
+    sheet = LabelSheet()
+    sheet.calibration = Calibration(
+        "platt", "binary", ("mass",), {"mass": Platt(2.0, -1.0)}, cuts, digest="12ab"
+    )
+    table = rows()
+    for row in table:
+        sheet.add(row)
+    stale = Thresholds({"mass": 0.33}, frozenset({"other"}), "best.ckpt")
+    with caplog.at_level(logging.INFO):
+        sheet.finish(
+            tmp_path,
+            "test: cases",
+            "binary",
+            settings={"checkpoint": "best.ckpt"},
+            resamples=20,
+            thresholds=stale,
+        )
+    written = read_label_table(tmp_path / "per_case.csv")
+    raw = np.array([row["prob_mass"] for row in table]).clip(1e-12, 1 - 1e-12)
+    expected = 1 / (1 + np.exp(1 - 2 * np.log(raw / (1 - raw))))
+    np.testing.assert_allclose([row["prob_mass"] for row in written], expected)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["settings"]["calibration"] == "12ab"
+    # Those of validation were chosen on other numbers.
+    assert "at_validation_thresholds" not in summary and "called above 0.33" not in caplog.text
+    assert ("at_calibration_thresholds" in summary) == ("pred_mass" in written[0]) == bool(cuts)
+    if cuts:
+        called = [row["pred_mass"] for row in written]
+        assert called == [float(value > 0.2) for value in expected]
+        target = [row["target_mass"] for row in written]
+        found = summary["at_calibration_thresholds"]["labels"]["accuracy"]["mass"]["mean"]
+        assert found == pytest.approx(accuracy_score(target, called))
