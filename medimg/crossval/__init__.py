@@ -1,0 +1,1 @@
+"""Cross-validation: every fold trained and tested once, and what each predicted unseen gathered."""
