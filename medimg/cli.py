@@ -26,11 +26,19 @@ RUN_VERBS = {
     "test": "score a trained model on the original grid, each case once",
     "predict": "write one prediction a case",
 }
-SCORE_VERBS = {
+FOLD_VERBS = {
+    "crossval": "train and test every fold, and gather what each predicted unseen",
+    "calibrate": "make probabilities honest, and choose thresholds, on unseen cases",
     "ensemble": "combine the predictions of several models into one",
-    "score": "compare predictions with references, by a competition's rules",
+    "postprocess": "mend masks: components, holes, small regions, a dense CRF",
+    "pseudolabel": "turn sure predictions into labels for the next training",
 }
-VERBS = FILE_VERBS | RUN_VERBS | SCORE_VERBS
+SCORE_VERBS = {
+    "score": "compare predictions with references, by a competition's rules",
+    "submit": "write a competition's file out of predictions, and check it",
+    "leaderboard": "set all runs side by side, with intervals and paired tests",
+}
+VERBS = FILE_VERBS | RUN_VERBS | FOLD_VERBS | SCORE_VERBS
 """Every verb and what it does, in the order of the work."""
 
 INTERRUPTED = 130
@@ -83,7 +91,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<10}{text}" for verb, text in VERBS.items()]
+    lines = [f"  {verb:<13}{text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
             "usage: medimg VERB [options]",

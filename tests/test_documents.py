@@ -8,7 +8,7 @@ import pytest
 import yaml
 from cffconvert import Citation
 
-from medimg.cli import FILE_VERBS, RUN_VERBS, SCORE_VERBS, main
+from medimg.cli import FILE_VERBS, FOLD_VERBS, RUN_VERBS, SCORE_VERBS, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +46,7 @@ def test_what_a_page_tells_to_type_is_accepted(page, command, capsys, monkeypatc
         words = [stand_in if word.endswith(".yaml") and not Path(word).is_file() else word for word in words]
         assert main([verb, *words, "--print_config"]) == 0, capsys.readouterr().err
         return
-    assert verb in FILE_VERBS | SCORE_VERBS
+    assert verb in FILE_VERBS | FOLD_VERBS | SCORE_VERBS
     assert main([verb, "--help"]) == 0
     shown = capsys.readouterr().out
     for option in (word.split("=")[0] for word in words if word.startswith("--")):

@@ -1,0 +1,1 @@
+"""Tables that set runs side by side."""
