@@ -22,6 +22,14 @@ from medimg.errors import ConfigError
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
+STUDY = ROOT / "configs" / "case_study"
+# What run.sh lays over each other: the recipe, an overlay if one is given, and a member.
+STUDIES = [[STUDY / "base.yaml"]]
+STUDIES += [[STUDY / "base.yaml", member] for member in sorted((STUDY / "members").glob("*.yaml"))]
+STUDIES += [
+    [STUDY / "base.yaml", ROOT / "configs" / "overlays" / "cpu-small.yaml", member]
+    for member in sorted((STUDY / "cpu-small").glob("*.yaml"))
+]
 SEGMENTATION = [path for path in CONFIGS if "SegmentationTask" in path.read_text()]
 CLASSIFICATION = [path for path in CONFIGS if "ClassificationTask" in path.read_text()]
 # The classification's tiny config runs in tests/tasks/test_classification.py.
@@ -188,12 +196,20 @@ def test_a_config_builds_and_its_network_fits_its_classes(config, tmp_path, monk
         assert data.augmentation.patch_size == data.patches.size
 
 
-@pytest.mark.parametrize("config", CLASSIFICATION, ids=lambda path: path.stem)
-def test_a_classification_builds_and_its_network_fits_its_labels(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "configs",
+    [[path] for path in CLASSIFICATION] + STUDIES,
+    ids=lambda paths: "+".join(p.stem for p in paths),
+)
+def test_a_classification_builds_and_its_network_fits_its_labels(configs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("medimg.models.weights._is_reachable", lambda: False)
-    cli = build(["--config", str(config), "--data.root", str(tmp_path), "--trainer.accelerator", "cpu"])
+    words = [word for config in configs for word in ("--config", str(config))]
+    cli = build([*words, "--data.root", str(tmp_path), "--trainer.accelerator", "cpu"])
     task, data = cli.model, cli.datamodule
+    if data.transform is not None:
+        sizes = [one.size for one in data.transform.random if hasattr(one, "size")]
+        assert all(tuple(size) == data.image.size for size in sizes)
     # Weights that a checkpoint would bring; shapes are all that is looked at.
     task.network.load_state_dict(task.network.state_dict())
     network = copy.deepcopy(task.network).to("meta").eval()
@@ -249,6 +265,8 @@ def test_a_network_is_named_by_its_class_path(name, tmp_path, monkeypatch):
 def test_overlays_combine_with_every_config(config, overlay, capsys):
     if overlay.stem == "demo" and config.stem != "brats":
         pytest.skip("the demo is BraTS")
+    if overlay.stem == "cpu-small":
+        pytest.skip("the case study's own")
     assert main(["fit", "--config", str(config), "--config", str(overlay), "--print_config"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     for key, value in yaml.safe_load(overlay.read_text())["trainer"].items():
@@ -257,6 +275,33 @@ def test_overlays_combine_with_every_config(config, overlay, capsys):
         shown["model"]["init_args"]["classes"]
         == yaml.safe_load(config.read_text())["model"]["init_args"]["classes"]
     )
+
+
+def test_the_case_study_is_the_recipe_in_full_with_two_architectures(capsys):
+    """Every setting that the article names, also where a smaller machine shares the work differently."""
+    architectures = {}
+    for configs in STUDIES[1:]:
+        assert main(["fit", *(w for path in configs for w in ("--config", str(path))), "--print_config"]) == 0
+        found = yaml.safe_load(capsys.readouterr().out)
+        model, data, trainer = found["model"]["init_args"], found["data"]["init_args"], found["trainer"]
+        architectures.setdefault(len(configs), set()).add(model["network"]["init_args"]["architecture"])
+        assert data["batch"]["batch_size"] * trainer["accumulate_grad_batches"] == 32
+        assert model["optimizer"]["class_path"] == "torch.optim.AdamW"
+        assert model["scheduler"] == {
+            "class_path": "medimg.tasks.CosineSchedule",
+            "init_args": {"eta_min": 1e-6, "warmup": 0.0},
+        }
+        assert model["loss"]["class_path"] == "medimg.losses.FocalLoss"
+        names = [one["class_path"].rpartition(".")[2] for one in data["transform"]["init_args"]["transforms"]]
+        assert {"RandomResizedCrop", "RandomBrightnessContrast"} <= set(names)
+        if len(configs) == 2:
+            assert data["image"]["size"] == [224, 224]
+            assert model["optimizer"]["init_args"]["lr"] == 3e-5
+            assert model["loss"]["init_args"]["alpha"] == 0.85
+    assert architectures == {
+        2: {"resnet50", "densenet121"},
+        3: {"tf_efficientnet_lite0", "tf_efficientnet_lite2"},
+    }
 
 
 def test_the_demo_builds(tmp_path, monkeypatch):

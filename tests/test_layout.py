@@ -12,7 +12,8 @@ MODULES = sorted(
 )
 # Tests of the repository and not of one module.
 OF_THE_WHOLE = {
-    Path(f"test_{what}.py") for what in ("layout", "configs", "documents", "image_sets", "processes")
+    Path(f"test_{what}.py")
+    for what in ("case_study", "configs", "documents", "image_sets", "layout", "processes")
 }
 TESTS = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py"))
 
