@@ -229,6 +229,7 @@ def provenance(members: Sequence[Member], split: Path, previous: Path | None) ->
                 "folder": str(one.folder),
                 "checkpoint": one.description.checkpoint,
                 "split": one.description.split,
+                "fold": one.description.fold,
             }
             for one in members
         ],

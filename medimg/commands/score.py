@@ -89,6 +89,10 @@ def score(
     Returns:
         The exit status, 0.
     """
+    if out is not None and (out / "per_case.csv").resolve() in {
+        path.resolve() for path in (pred, ref) if path
+    }:
+        raise ConfigError(f"--out {out}: would replace what is read. Give another folder.")
     if metric not in (None, "transunet") or (metric is None and pred.suffix.lower() == ".csv"):
         from medimg.commands.score_tables import check_table_options, score_official, score_table
 

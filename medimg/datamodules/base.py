@@ -177,7 +177,8 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         labels = {name: list(values) for name, values in scheme.values.items()}
         store, table = self._open_store(index), region_table(index, scheme)
         pseudo = self._pseudo(index) if self._trains_on_pseudo else None
-        return _Ready(index.name, split, labels, index, store, scheme, table, pseudo)
+        added = () if pseudo is None else tuple(record.case_id for record in pseudo.records)
+        return _Ready(index.name, split, labels, index, store, scheme, table, pseudo, pseudo_ids=added)
 
     def scheme_of(self, index: DatasetIndex) -> LabelScheme:
         """What the network's channels mean in a data set's masks.
@@ -242,7 +243,7 @@ class VolumeDataModule(CaseDataModule[_Ready]):
         patient_of = {record.case_id: record.patient_id for record in ready.index.records}
         if ready.pseudo is not None:
             own, more = self._open_store(ready.pseudo), ready.pseudo.records
-            added = tuple(record.case_id for record in more)
+            added = ready.pseudo_ids
             check_patch_size(own, added, self.patches.size)
             patient_of |= {record.case_id: record.patient_id for record in more}
             # The losses of volumes know no weights: what counts half is drawn half as often.

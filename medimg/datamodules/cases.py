@@ -3,7 +3,7 @@
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -44,11 +44,13 @@ class Ready:
         name: Name of the data set.
         split: The cases that train and validate.
         labels: What the network's channels mean, in plain values.
+        pseudo_ids: Pseudo-labelled cases that train.
     """
 
     name: str
     split: Split
     labels: dict[str, list[int]] | list[str]
+    pseudo_ids: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 ReadyT = TypeVar("ReadyT", bound=Ready)
@@ -92,7 +94,10 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         """Read the index and choose the split, before any network is built."""
         if self._fn != TrainerFn.PREDICTING and self._ready is None:
             self._ready = self._read()
-            self._pseudo_facts = self.pseudo.facts() if self._trains_on_pseudo else {}
+            self._pseudo_facts = {}
+            if self._trains_on_pseudo:
+                self.pseudo.warn_of_teachers(self.fold)
+                self._pseudo_facts = {**self.pseudo.facts(), "pseudo_train": list(self._ready.pseudo_ids)}
 
     def teardown(self, stage: str) -> None:
         """Let go of the index; a later stage reads it anew."""
@@ -197,7 +202,8 @@ class CaseDataModule(LightningDataModule, Generic[ReadyT]):
         if self._fn == TrainerFn.FITTING:
             _expect_same(state_dict, own)
         if own["data"] == state_dict["data"]:
-            self._expect_unseen(state_dict["train"])
+            # A case that was pseudo-labelled once may have got its label since, and would judge now.
+            self._expect_unseen([*state_dict["train"], *state_dict.get("pseudo_train", ())])
 
     def _expect_unseen(self, trained: Iterable[str]) -> None:
         scored = set(self._scored_ids())

@@ -143,11 +143,12 @@ class ImageDataModule(CaseDataModule[_Ready]):
         )
         self._warn_of_mirroring(index)
         test = official_test(index) or split.test
-        pseudo = None
+        pseudo, added = None, tuple[str, ...]()
         if self._trains_on_pseudo:
             pseudo = PseudoImages(self.pseudo, self.image, self.cache_options)
             pseudo.check(index, cache)
-        return _Ready(index.name, split, list(index.classes), index, test, cache, pseudo)
+            added = tuple(record.case_id for record in pseudo.index.records)
+        return _Ready(index.name, split, list(index.classes), index, test, cache, pseudo, pseudo_ids=added)
 
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:

@@ -153,7 +153,7 @@ class StoredCaseDataset(Dataset[dict[str, Any]]):
             keys.PATIENT_ID: record.patient_id,
             keys.GEOMETRY: Geometry.from_dict(self.store.meta(record.case_id)["geometry"]),
             keys.SCHEME: self.scheme,
-            keys.SOURCE: record.images[0],
+            keys.SOURCE: record.images,
         }
         if self.with_reference and record.mask is not None:
             form = self.store.meta(record.case_id)["form"]
@@ -201,7 +201,7 @@ class RawCaseDataset(Dataset[dict[str, Any]]):
             keys.PATIENT_ID: record.patient_id,
             keys.GEOMETRY: case.geometry,
             keys.SCHEME: self.scheme,
-            keys.SOURCE: record.images[0],
+            keys.SOURCE: record.images,
         }
 
 

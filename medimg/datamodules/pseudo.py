@@ -1,5 +1,6 @@
 """Pseudo-labelled cases as a second source of training cases: which they are, and how much they count."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from medimg.preparation.pseudo_note import labels_digest, read_note
 from medimg.preparation.pseudo_table import read_pseudo_table
 from medimg.preparation.pseudo_volumes import pseudo_volumes
 from medimg.records import DatasetIndex, ImageIndex, Record
+
+logger = logging.getLogger(__name__)
 
 _ADVICE = "Label again with medimg pseudolabel, whose --split and --labelled keep such cases out."
 
@@ -48,6 +51,22 @@ class PseudoOptions:
         if self.path is None:
             return {}
         return {"pseudo": f"{labels_digest(self.path)} x {self.weight:g}"}
+
+    def warn_of_teachers(self, fold: int) -> None:
+        """Say so if a network that gave labels was trained on the cases that validate.
+
+        Args:
+            fold: Fold whose cases validate.
+        """
+        members = [] if self.path is None else read_note(self.path).settings.get("members", [])
+        # Of one split the cases of other folds were training cases; several folds together have no number.
+        seen = [one for one in members if one.get("split") is not None and one.get("fold", fold) != fold]
+        if seen:
+            logger.warning(
+                "%d of the %d networks that gave the pseudo-labels were trained on validation cases of fold %d, so its "
+                "scores may be a little too good: label with the networks of fold %d alone to be sure",
+                len(seen), len(members), fold, fold,
+            )  # fmt: skip
 
 
 def weighed(records: Sequence[Record], weight: float) -> tuple[Record, ...]:
@@ -87,6 +106,11 @@ class PseudoImages:
             raise ConfigError(
                 f"data.init_args.pseudo.path: {self.path} is {self.index.task} with {', '.join(self.index.classes)}, "
                 f"the data are {index.task} with {', '.join(index.classes)}. Name pseudo-labels of the same task."
+            )
+        if not (self.cache.used and cache.used):
+            logger.warning(
+                "images are not kept decoded (data.init_args.cache.limit_gib), so copies of labelled images in another "
+                "file format are not looked for: run medimg audit on both folders"
             )
         found = known_cases(self.index.records, labelled=index.records)
         refuse_known(found | _same_pixels(self.cache, cache), _ADVICE)

@@ -32,12 +32,14 @@ class Table:
         header: Column names, without the blanks around them.
         rows: The fields of each row, as many as the header has.
         lines: Line of the file on which each row ends.
+        written: Column names as they stand in the file.
     """
 
     path: Path
     header: tuple[str, ...]
     rows: list[list[str]]
     lines: list[int]
+    written: tuple[str, ...] = ()
 
     def select(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         """Give the line number and the stripped fields of some columns, row by row.
@@ -150,7 +152,7 @@ def read_table(path: Path) -> Table:
                 f"{path}, line {line}: has {len(row)} fields, expected {len(names)} as in the header. "
                 "Mend the line, or get the table again."
             )
-    return Table(path, tuple(names), rows, lines)
+    return Table(path, tuple(names), rows, lines, tuple(header))
 
 
 def _mend_brackets(names: list[str]) -> list[str]:

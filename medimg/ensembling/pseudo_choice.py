@@ -112,7 +112,7 @@ def _call(probs: FloatArray, rules: Rules) -> Decisions:
 def _keep_most_certain(taken: Decisions, certainty: FloatArray, value: int, quota: float) -> None:
     """Give up all cases of one value but the most certain ones, in place."""
     having = np.flatnonzero(taken == value)
-    number = int(quota) if quota >= 1 else int(np.floor(quota * len(having) + _DUST))
+    number = int(min(quota, len(having)) if quota >= 1 else np.floor(quota * len(having) + _DUST))
     order = having[np.argsort(-certainty[having], kind="stable")]
     taken[order[number:]] = UNKNOWN
 

@@ -20,6 +20,7 @@ __all__ = [
     "Form",
     "Grid",
     "is_nifti",
+    "read_form",
     "read_grid",
     "read_image",
     "read_mask",
@@ -67,6 +68,16 @@ def read_grid(path: Path, *, form: Form = "agree") -> Grid:
         DataError: If the file or its header cannot be used.
     """
     return _read_header(path, form).grid
+
+
+def read_form(path: Path) -> tuple[int, bool]:
+    """Read how a file states its shape and place: the number of its axes, and whether it sets a qform.
+
+    Raises:
+        DataError: If the file or its header cannot be used.
+    """
+    fields = _read_header(path, "sform").fields
+    return int(fields["dim"][0]), int(fields["qform_code"]) > 0
 
 
 def scan_channels(path: Path) -> int:

@@ -1,5 +1,6 @@
 """Run-length encoded masks of competitions: absolute and relative, by columns and by rows."""
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,10 @@ from medimg.errors import DataError
 Order = Literal["columns", "rows"]
 # Ways in which tables write an empty mask.
 _EMPTY = {"-1", "nan"}
+# int() would also take "1_0", "+1" and the digits of other scripts, which no competition reads.
+_PLAIN = re.compile(r"[-0-9\s]*", re.ASCII)
+# No picture has so many pixels, and sums of such numbers stay below 64 bits.
+_MOST = 1 << 40
 
 
 def encode(mask: NDArray[np.generic], *, relative: bool = False, order: Order = "columns") -> str:
@@ -62,57 +67,68 @@ def decode(
         0 outside and 1 inside, shape (H, W).
 
     Raises:
-        DataError: If the text holds an odd count of numbers or something else than numbers, or runs overlap,
-            are not sorted, are empty or leave the picture.
+        DataError: As for :func:`read_runs`.
 
     Example:
         >>> decode("1 3 10 5", (5, 4)).T.tolist()
         [[1, 1, 1, 0, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
     """
     height, width = shape
+    try:
+        runs = read_runs(text.replace(",", " "), height * width, relative=relative)
+    except DataError as fault:
+        raise DataError(
+            f"a run-length mask of {height} x {width} pixels holds {fault}. Check the column, the size, and whether "
+            "starts are relative."
+        ) from fault
     flat = np.zeros(height * width, np.uint8)
-    starts, lengths = _runs(text, relative=relative)
-    _check(starts, lengths, shape)
-    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        flat[start : start + length] = 1
+    for start, end in runs.tolist():
+        flat[start:end] = 1
     return np.ascontiguousarray(flat.reshape(shape, order="F" if order == "columns" else "C"))
 
 
-def _runs(text: str, *, relative: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return starts, counted from 0, and lengths."""
-    words = text.replace(",", " ").split()
-    if len(words) == 1 and words[0].lower() in _EMPTY:
-        words = []
+def read_runs(text: str, pixels: int | None = None, *, relative: bool = False) -> NDArray[np.int64]:
+    """Read ``start length`` pairs without drawing the mask.
+
+    Args:
+        text: Pairs separated by spaces; empty, ``-1`` or ``nan`` for an empty mask.
+        pixels: Number of pixels of the picture; ``None`` does not check the last one.
+        relative: Starts count from the end of the run before; otherwise the picture's first pixel is 1.
+
+    Returns:
+        First pixel and the pixel behind the last, counted from 0, of each run, shape (R, 2).
+
+    Raises:
+        DataError: If the text holds something else than pairs of whole numbers, or runs are empty, overlap,
+            are not sorted or leave the picture. The message is the kind of fault, with numbers in brackets.
+
+    Example:
+        >>> read_runs("1 3 10 5").tolist()
+        [[0, 3], [9, 14]]
+    """
+    if text.strip().lower() in _EMPTY:
+        text = ""
     try:
-        numbers = np.array([int(word) for word in words], np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"expected whole numbers in a run-length mask: {error}. Check the column.") from error
+        numbers = [int(word) for word in text.split()] if _PLAIN.fullmatch(text) else [_MOST + 1]
+    except ValueError:
+        numbers = [_MOST + 1]
+    if max(numbers, default=0) > _MOST or min(numbers, default=0) < -_MOST:
+        raise DataError("something else than whole numbers of a picture's size")
     if len(numbers) % 2:
-        raise DataError(
-            f"expected pairs of start and length in a run-length mask, found {len(numbers)} numbers. The text "
-            "is cut, or the column is another one."
-        )
-    starts, lengths = numbers[::2], numbers[1::2]
-    if relative and len(starts):
-        ends_before = np.concatenate([[0], np.cumsum(starts + lengths)[:-1]])
-        return starts + ends_before, lengths
-    return starts - 1, lengths
-
-
-def _check(starts: NDArray[np.int64], lengths: NDArray[np.int64], shape: tuple[int, int]) -> None:
-    height, width = shape
-    if (lengths <= 0).any():
-        run = int(np.flatnonzero(lengths <= 0)[0])
-        raise DataError(f"run {run + 1} of a run-length mask has length {lengths[run]}; expected 1 or more.")
+        raise DataError("a start without its length")
+    starts, lengths = np.array(numbers, np.int64).reshape(-1, 2).T
+    if (lengths < 1).any():
+        raise DataError("a run without pixels")
+    if relative:
+        gaps, starts = starts, np.cumsum(starts + lengths) - lengths
+    else:
+        starts = starts - 1
+        gaps = starts - np.concatenate([[0], (starts + lengths)])[: len(starts)]
+    if (starts < 0).any():
+        raise DataError("a run before pixel 1")
+    if (gaps < 0).any():
+        raise DataError("runs that overlap or are not sorted")
     ends = starts + lengths
-    if len(starts) and (starts.min() < 0 or ends.max() > height * width):
-        raise DataError(
-            f"a run-length mask holds pixels {int(starts.min()) + 1} to {int(ends.max())}, outside 1 to "
-            f"{height * width} of a {height} x {width} picture. Check the size, and whether starts are relative."
-        )
-    if (wrong := np.flatnonzero(starts[1:] < ends[:-1])).size:
-        run = int(wrong[0])
-        raise DataError(
-            f"runs {run + 1} and {run + 2} of a run-length mask overlap or are not sorted: pixels "
-            f"{starts[run] + 1} to {ends[run]}, then {starts[run + 1] + 1} on. Check whether starts are relative."
-        )
+    if pixels is not None and len(ends) and ends[-1] > pixels:
+        raise DataError(f"runs that leave the picture (pixel {ends[-1]} of {pixels})")
+    return np.stack([starts, ends], axis=1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from medimg.datasets.brats import patient_id_of
 from medimg.errors import ConfigError, DataError
 from medimg.io.files import safe_name
 from medimg.io.nifti import is_nifti
@@ -30,6 +31,8 @@ def ignore_value(labels: Sequence[int]) -> int:
 def loose_volumes(root: Path) -> list[Record]:
     """Cases of a folder of NIfTI files by their names, one file a case or, as nnU-Net has it, one a channel.
 
+    Time points, which the names of BraTS tell, are of one patient; any other case is a patient of its own.
+
     Args:
         root: Folder; it is searched at any depth.
     """
@@ -39,7 +42,7 @@ def loose_volumes(root: Path) -> list[Record]:
             case = case_id_of(path)
             match = _CHANNEL.fullmatch(case)
             files.setdefault(match[1] if match else case, []).append(path)
-    return [Record(case, case, tuple(paths)) for case, paths in sorted(files.items())]
+    return [Record(case, patient_id_of(case), tuple(paths)) for case, paths in sorted(files.items())]
 
 
 def volumes_by_name(records: Sequence[Record], names: Sequence[str], root: Path) -> dict[str, Record]:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +37,15 @@ _PASSED_OVER = (
 )
 
 
+@contextmanager
+def _naming(table: Path) -> Iterator[None]:
+    """Say in which of many tables a fault stands."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{table}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of a leaderboard.
@@ -64,17 +75,20 @@ class Entry:
 
     def arrays(self) -> LabelArrays:
         """Targets and probabilities of a classification."""
-        return label_arrays(self.rows)
+        with _naming(self.table):
+            return label_arrays(self.rows)
 
     def scored(self) -> str:
-        """Hash of what was scored: cases, patients and truth, or the classes of volumes."""
+        """Hash of what was scored: cases, patients and truth, or the classes of volumes and where they are defined."""
         told: list[Any] = [[row[CASE_COLUMN] for row in self.rows], self.patients]
         if self.kind == "labels":
             arrays = self.arrays()
             order = np.argsort(arrays.labels)
             told += [sorted(arrays.labels), np.nan_to_num(arrays.target[:, order], nan=-1).tolist()]
         else:
-            told += [sorted(name for name in self.rows[0] if name.startswith("dice_"))]
+            # What one rule for empty masks leaves out and another does not makes means of other cases.
+            classes = sorted(name for name in self.rows[0] if name.startswith("dice_"))
+            told += [classes, [[math.isnan(float(row[name])) for name in classes] for row in self.rows]]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -129,7 +143,9 @@ def read_entries(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     names = _names(list(tables.values()))
     entries, left_out = [], []
     for name, table in zip(names, tables.values(), strict=True):
-        rows = deduplicate(read_per_case(table))
+        lines = read_per_case(table)
+        with _naming(table):
+            rows = deduplicate(lines)
         kind = _kind(rows[0])
         if kind is None:
             left_out.append(f"{table}: holds neither targets beside probabilities nor scores of masks")
@@ -174,7 +190,8 @@ def _settings(folder: Path) -> Iterator[tuple[str, Any]]:
                 yield name, value
     path = folder / PREDICTIONS
     if config is None and path.is_file():
-        for name, value in flat(json.loads(path.read_text(encoding="utf-8")).get("ensemble") or {}):
+        made = json.loads(path.read_text(encoding="utf-8")).get("ensemble")
+        for name, value in flat(made) if made else ():
             if not name.endswith("checkpoint"):
                 yield f"ensemble.{name}", value
 

@@ -21,6 +21,7 @@ from medimg.scoring.label_bootstrap import (
     interval_of,
     resample_scores,
 )
+from medimg.scoring.label_scores import guessed_task
 from medimg.scoring.table import METRIC_TITLES
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +98,7 @@ def resampled(entry: Entry, metrics: Sequence[str], draws: PatientDraws) -> dict
 
 def _label_scores(entry: Entry, draws: PatientDraws) -> dict[str, FloatArray]:
     arrays = entry.arrays()
-    exclusive = entry.task == "multiclass"
+    exclusive = (entry.task or guessed_task(arrays)) == "multiclass"
     known, positive = ~np.isnan(arrays.target), np.nan_to_num(arrays.target) >= _THRESHOLD
     called = arrays.prob > _THRESHOLD
     classes = None

@@ -4,15 +4,17 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from medimg.errors import DataError
-from medimg.scoring.run_lengths import read_runs
+from medimg.io.rle import read_runs
 
 T = TypeVar("T")
 Line = dict[str, str]
 
 _SHOWN = 5
+# The mask of a whole slide holds megabytes in one field; csv refuses more than 128 KiB by default.
+_LONGEST_FIELD = 1 << 30
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -22,22 +24,33 @@ def read_lines(path: Path) -> Iterator[Line]:
         path: File with a header.
 
     Yields:
-        Values by column; empty where a line ends early.
+        Values by column.
 
     Raises:
-        DataError: If the file cannot be read, has no row, or a line holds more values than the header.
+        DataError: If the file cannot be read, has no row, a column stands twice, or a line holds more or fewer
+            values than the header.
     """
     n = 0
+    csv.field_size_limit(_LONGEST_FIELD)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            for n, line in enumerate(csv.DictReader(stream, restval=""), start=1):
-                if None in line:
-                    raise DataError(f"{path}: row {n} holds more values than the header. Mend the row.")
+            reader = csv.DictReader(stream, strict=True)
+            for n, line in enumerate(reader, start=1):
+                if len(line) != len(names := reader.fieldnames or ()) or None in line.values():
+                    _refuse_line(path, n, names, more=None in line)
                 yield {column: value.strip() for column, value in line.items()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV table ({error}). Name a table.") from error
     if n == 0:
         raise DataError(f"{path}: expected a table with a header and at least one row, found none.")
+
+
+def _refuse_line(path: Path, n: int, names: Sequence[str], *, more: bool) -> NoReturn:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: the column {twice[0]!r} stands twice. Rename or remove one.")
+    raise DataError(
+        f"{path}: row {n} holds {'more' if more else 'fewer'} values than the header. Mend the row."
+    )
 
 
 def need_columns(path: Path, line: Line, columns: Sequence[str], what: str) -> None:
@@ -70,12 +83,7 @@ def probability(text: str) -> float:
         >>> probability("0.25")
         0.25
     """
-    try:
-        value = float(text or "nan")
-    except ValueError as error:
-        raise DataError("not a number") from error
-    if math.isnan(value):
-        raise DataError("blank or NaN")
+    value = _number(text)
     if not 0 <= value <= 1:
         raise DataError("outside [0, 1]")
     return value
@@ -91,24 +99,33 @@ def grade(text: str, grades: int) -> int:
         >>> grade("4", 5), grade("2.0", 5)
         (4, 2)
     """
-    if text == "" or text.lower() == "nan":
-        raise DataError("blank or NaN")
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise DataError("not a number") from error
+    value = _number(text)
     if value not in range(grades):
         raise DataError(f"no whole number from 0 to {grades - 1}")
     return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        # float() would also take "0_1" and the digits of other scripts, which no competition reads.
+        value = float("no" if "_" in text or not text.isascii() else text or "nan")
+    except ValueError as error:
+        raise DataError("not a number") from error
+    if math.isnan(value):
+        raise DataError("blank or NaN")
+    return value
 
 
 def mask_text(text: str, pixels: int | None = None) -> str:
     """Check a run-length encoded mask and keep its text, which is smaller than the mask.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If it cannot be read; the message names the kind of fault, to be counted.
     """
-    read_runs(text, pixels)
+    try:
+        read_runs(text, pixels)
+    except DataError as fault:
+        raise DataError(str(fault).partition(" (")[0]) from fault  # the kind, to be counted
     return text
 
 

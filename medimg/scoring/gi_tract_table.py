@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medimg.errors import DataError
-from medimg.io.rle import decode
+from medimg.io.rle import decode, read_runs
 from medimg.parallel import map_cases, raise_failures
 from medimg.scoring.gi_tract import DICE_SHARE, HAUSDORFF_SHARE, scaled_hausdorff
 from medimg.scoring.mask_answers import Size, TrueMask, read_masks, read_predicted
 from medimg.scoring.official import LEVEL, OfficialScore, figure
 from medimg.scoring.ratio_bootstrap import Sums, ratio_interval
-from medimg.scoring.run_lengths import read_runs, runs_dice
+from medimg.scoring.run_lengths import runs_dice
 from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN, Row
 
 _SLICE = re.compile(r"(?P<day>.+)_slice_(?P<number>\d+)$")

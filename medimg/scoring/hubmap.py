@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from medimg.io.rle import read_runs
 from medimg.scoring.label_answers import patients_of
 from medimg.scoring.mask_answers import read_masks, read_predicted
 from medimg.scoring.official import LEVEL, OfficialScore, figure
 from medimg.scoring.ratio_bootstrap import ratio_interval
-from medimg.scoring.run_lengths import read_runs, runs_dice
+from medimg.scoring.run_lengths import runs_dice
 from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN, Row
 
 

@@ -3,48 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-from medimg.errors import DataError
-
-_EMPTY = {"-1", "nan"}  # ways in which tables write an empty mask
-
-
-def read_runs(text: str, pixels: int | None = None) -> npt.NDArray[np.int64]:
-    """Read ``start length`` pairs, the picture's first pixel being 1.
-
-    Args:
-        text: Pairs separated by spaces; empty, ``-1`` or ``nan`` for an empty mask.
-        pixels: Number of pixels of the picture; ``None`` does not check the last one.
-
-    Returns:
-        First pixel and the pixel behind the last, counted from 0, of each run, shape (R, 2).
-
-    Raises:
-        DataError: If the text holds something else than pairs of whole numbers, or runs are empty, overlap,
-            are not sorted or leave the picture.
-
-    Example:
-        >>> read_runs("1 3 10 5").tolist()
-        [[0, 3], [9, 14]]
-    """
-    words = text.split()
-    if len(words) == 1 and words[0].lower() in _EMPTY:
-        words = []
-    try:
-        numbers = np.array([int(word) for word in words], np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError("something else than whole numbers") from error
-    if len(numbers) % 2:
-        raise DataError("a start without its length")
-    starts, lengths = numbers[::2] - 1, numbers[1::2]
-    ends = starts + lengths
-    if (lengths < 1).any() or (starts < 0).any():
-        raise DataError("a run without pixels or before pixel 1")
-    if (starts[1:] < ends[:-1]).any():
-        raise DataError("runs that overlap or are not sorted")
-    if pixels is not None and len(ends) and ends[-1] > pixels:
-        raise DataError("runs that leave the picture")
-    return np.stack([starts, ends], axis=1)
-
 
 def runs_dice(
     pred: npt.NDArray[np.int64], target: npt.NDArray[np.int64], *, both_empty: float = 1.0
@@ -52,7 +10,7 @@ def runs_dice(
     """Dice of two masks given as runs.
 
     Args:
-        pred: Runs of the prediction as ``read_runs`` gives them, shape (R, 2).
+        pred: Runs of the prediction as ``medimg.io.rle.read_runs`` gives them, shape (R, 2).
         target: Runs of the reference, shape (S, 2).
         both_empty: Score of two empty masks: 1 in the HuBMAP challenge; NaN leaves them out.
 
@@ -60,6 +18,7 @@ def runs_dice(
         A number in [0, 1], or ``both_empty``.
 
     Example:
+        >>> from medimg.io.rle import read_runs
         >>> runs_dice(read_runs("1 3 10 5"), read_runs("2 4"))  # 2 common pixels of 8 and 4
         0.3333333333333333
     """

@@ -211,12 +211,14 @@ def read_per_case(path: Path) -> list[Row]:
         DataError: If the file is missing, has no ``case_id`` column, or holds a word where a number belongs.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            lines = list(csv.DictReader(stream))
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}). Expected a per_case.csv of a test."
-        ) from error
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            lines, names = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}). Expected a per_case.csv of a test.") from error
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: the column {twice[0]} stands twice. Score again.")
     if not lines or CASE_COLUMN not in lines[0]:
         raise DataError(f"{path}: expected a table with a column {CASE_COLUMN!r} and at least one row.")
     return [_parsed(line, path) for line in lines]

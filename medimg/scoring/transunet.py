@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
-from medimg.errors import DataError
-from medimg.io.nifti import read_mask
+from medimg.io.nifti import read_grid, read_mask
+from medimg.scoring.files import check_grids
 from medimg.scoring.pairs import Pair
 from medimg.scoring.regions import region_mask
 from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN, Row
@@ -65,14 +65,10 @@ def transunet_pair(pair: Pair, classes: Mapping[str, Sequence[int]]) -> Row:
         One row: ``case_id``, ``patient_id``, ``dice_<class>``, ``hd95_<class>``.
 
     Raises:
-        DataError: If a file cannot be read or the shapes differ.
+        DataError: If a file cannot be read or the grids differ.
     """
+    check_grids(pair.case_id, read_grid(pair.pred), read_grid(pair.ref))
     pred, ref = read_mask(pair.pred), read_mask(pair.ref)
-    if pred.shape != ref.shape:
-        raise DataError(
-            f"case {pair.case_id}: the prediction has shape {pred.shape}, the reference {ref.shape}. "
-            "Resample the prediction to the reference's grid before scoring."
-        )
     found = {
         name: transunet_scores(region_mask(pred, values), region_mask(ref, values))
         for name, values in classes.items()

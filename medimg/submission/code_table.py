@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.datasets.image_table import read_table
+from medimg.datasets.image_table import Table, read_table
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
-from medimg.io.rle import encode
+from medimg.io.rle import encode, read_runs
 from medimg.submission.faults import Faults
 from medimg.submission.formats import CodeFormat
-from medimg.submission.ids import IdMap, check_ids, unique_ids
+from medimg.submission.ids import IdMap, check_blanks, check_ids, unique_ids
 from medimg.submission.pictures import Plane, find_planes, plane_shape, read_plane
 
 _Key = tuple[str, ...]  # (id,) or (id, class)
@@ -49,7 +49,7 @@ def read_asked_rows(path: Path, layout: CodeFormat) -> tuple[_Key, ...]:
     Raises:
         DataError: If it cannot be read, has other columns, or a row stands twice.
     """
-    keys = tuple(key for key, _ in _read_codes(path, layout))
+    keys = tuple(key for key, _ in _codes_of(_read_table(path, layout)))
     unique_ids(path, [_shown(key) for key in keys])
     return keys
 
@@ -117,13 +117,14 @@ def _codes(
 ) -> Iterator[tuple[_Key, str]]:
     last, mask = "", None
     for key in keys:
+        _check_class(key, task, faults)
         if masks is None or key[0] not in masks:  # a missing one is a fault already
             yield key, ""
             continue
         if key[0] != last:
             last, mask = key[0], _checked_mask(key[0], masks[key[0]], task, faults)
         if mask is not None:
-            inside = mask == task.values[key[1]] if len(key) > 1 and key[1] in task.values else mask
+            inside = mask if len(key) == 1 else mask == task.values.get(key[1])
             yield key, encode(inside, relative=task.layout.relative)
 
 
@@ -159,14 +160,15 @@ def check_codes(path: Path, task: CodeTask, faults: Faults) -> int:
     Raises:
         DataError: If it cannot be read or has other columns.
     """
-    rows = _read_codes(path, task.layout)
+    table = _read_table(path, task.layout)
+    check_blanks(table, task.layout.header[:-1], faults)
+    rows = _codes_of(table)
     check_ids([_shown(key) for key, _ in rows], [_shown(key) for key in task.asked], faults, ordered=True)
     if not rows:
         faults.add("no rows", "the table is empty")
     last, shape = "", task.layout.shape
     for key, code in rows:
-        if len(key) > 1 and key[1] not in task.layout.classes:
-            faults.add("unknown classes", f"{_shown(key)}, expected {', '.join(task.layout.classes)}")
+        _check_class(key, task, faults)
         if key[0] != last:
             last, shape = key[0], task.shape(key[0])
         if fault := code_fault(code, shape, relative=task.layout.relative, empty=task.layout.empty):
@@ -185,43 +187,34 @@ def code_fault(code: str, shape: tuple[int, int] | None, *, relative: bool = Fal
 
     Example:
         >>> code_fault("1 3 10 5", (4, 4)), code_fault("1 3 3 5", None), code_fault("1 3 10 9", (4, 4))
-        ('', 'runs overlap or are not sorted', 'ends at pixel 18 of 16')
+        ('', 'runs that overlap or are not sorted', 'runs that leave the picture (pixel 18 of 16)')
     """
     if code == empty:
         return ""
     try:
-        numbers = np.array([int(word) for word in code.split()], np.int64)
-    except (ValueError, OverflowError):
-        return f"expected whole numbers, found {code[:40]!r}"
-    if not len(numbers) or len(numbers) % 2:
-        return (
-            f"expected pairs of start and length, found {len(numbers)} numbers ({empty!r} for an empty mask)"
-        )
-    starts, lengths = numbers[::2], numbers[1::2]
-    if (lengths < 1).any():
-        return "a run is shorter than 1"
-    if relative:
-        first, fault = starts, "a start is below 0"
-        end = int(numbers.sum())
-    else:
-        first = starts - np.concatenate([[1], (starts + lengths)[:-1]])
-        fault = "a start is below 1" if starts[0] < 1 else "runs overlap or are not sorted"
-        end = int(starts[-1] + lengths[-1]) - 1
-    if (first < 0).any():
-        return fault
-    if shape is not None and end > shape[0] * shape[1]:
-        return f"ends at pixel {end} of {shape[0] * shape[1]}"
-    return ""
+        runs = read_runs(code, None if shape is None else shape[0] * shape[1], relative=relative)
+    except DataError as fault:
+        return str(fault)
+    return "" if len(runs) else f"expected {empty!r} for an empty mask, found {code!r}"
 
 
-def _read_codes(path: Path, layout: CodeFormat) -> list[tuple[_Key, str]]:
+def _read_table(path: Path, layout: CodeFormat) -> Table:
     table = read_table(path)
     if table.header != layout.header:
         raise DataError(
             f"{path}: expected the columns {','.join(layout.header)}, found {','.join(table.header)}. Check the "
             "file and --format."
         )
-    return [(tuple(fields[:-1]), fields[-1]) for _, fields in table.select(layout.header)]
+    return table
+
+
+def _codes_of(table: Table) -> list[tuple[_Key, str]]:
+    return [(tuple(fields[:-1]), fields[-1]) for _, fields in table.select(table.header)]
+
+
+def _check_class(key: _Key, task: CodeTask, faults: Faults) -> None:
+    if len(key) > 1 and key[1] not in task.layout.classes:
+        faults.add("unknown classes", f"{_shown(key)}, expected {', '.join(task.layout.classes)}")
 
 
 def _shown(key: _Key) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medimg.datasets.image_table import read_table
+from medimg.datasets.image_table import Table, read_table
 from medimg.errors import DataError
 from medimg.submission.faults import Faults
 
@@ -53,6 +53,24 @@ def check_ids(
         for number, (name, expected) in enumerate(zip(found, asked, strict=True), 1):
             if name != expected:
                 faults.add(f"{what} in another order than the sample's", f"{number}: {name}, not {expected}")
+
+
+def check_blanks(table: Table, columns: Sequence[str], faults: Faults) -> None:
+    """Note names with blanks around them: organisers compare them as they stand.
+
+    Args:
+        table: The submission.
+        columns: Columns that hold ids, without the blanks around their names.
+        faults: Takes the faults.
+    """
+    places = table.places(columns)
+    names = [(1, name) for name in table.written]
+    names += [
+        (line, row[place]) for line, row in zip(table.lines, table.rows, strict=True) for place in places
+    ]
+    for line, name in names:
+        if name != name.strip():
+            faults.add("names with blanks around it", f"line {line}: {name!r}")
 
 
 @dataclass(frozen=True, slots=True)

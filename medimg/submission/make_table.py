@@ -16,6 +16,7 @@ from medimg.submission.sheet import (
     check_exams,
     check_sheet,
     enforce_exams,
+    exam_ids,
     ordered_as,
     read_asked,
     read_sheet,
@@ -41,15 +42,18 @@ def submit_table(request: Request, layout: TableFormat) -> Outcome:
     faults = Faults()
     asked = None if request.sample is None else read_asked(request.sample, layout)
     exams = read_exams(request.cases) if request.cases and layout.image_label else {}
+    ordered = asked is not None and bool(asked.ids)
+    if exams:
+        asked = _asked_by_exams(asked, layout, exams, faults)
     notes = [_UNSEEN] if asked is None else [] if asked.ids else [_HIDDEN]
     notes += [_UNLINKED] if layout.image_label and not exams else []
     if request.validate is not None:
         with noting(request.validate, faults):
             sheet = read_sheet(request.validate, layout, faults)
-            check_sheet(sheet, layout, asked, faults, ordered=True)
+            check_sheet(sheet, layout, asked, faults, ordered=ordered)
             check_exams(sheet, exams, faults)
         return Outcome("table", faults, tuple(notes))
-    if asked is None:
+    if asked is None or request.sample is None:
         raise ConfigError("--sample: which rows and columns are asked for? Give sample_submission.csv.")
     sheet = _sheet(request, layout, asked, faults)
     check_sheet(sheet, layout, asked, faults, ordered=False)
@@ -60,6 +64,18 @@ def submit_table(request: Request, layout: TableFormat) -> Outcome:
     faults.raise_if_any(f"{request.format}{_advice(request, exams)}")
     write_sheet(request.file, ordered_as(sheet, asked))
     return Outcome(f"{len(sheet.ids)} rows", faults, tuple(notes))
+
+
+def _asked_by_exams(
+    asked: Asked | None, layout: TableFormat, exams: dict[str, list[str]], faults: Faults
+) -> Asked:
+    """What the sample asks for; where it names no ids, the rows of all exams of --cases."""
+    ids = exam_ids(exams)
+    if asked is None or not asked.ids:
+        return Asked((layout.ids, *layout.columns), ids)
+    for name in sorted(set(asked.ids) ^ set(ids)):
+        faults.add("rows that only one of --sample and --cases names", name)
+    return asked
 
 
 def _advice(request: Request, exams: dict[str, list[str]]) -> str:

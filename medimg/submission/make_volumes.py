@@ -33,6 +33,7 @@ def submit_volumes(request: Request, layout: ZipFormat) -> Outcome:
         DataError: If a file cannot be read, or for all faults of the masks together.
     """
     faults = Faults()
+    own_labels = layout.labels  # not those of a data set, which its masks have anyway
     layout = _with_labels(request, layout)
     images = None if request.images is None else case_files(request.images)
     asked = () if request.sample is None else asked_cases(request.sample)
@@ -49,6 +50,9 @@ def submit_volumes(request: Request, layout: ZipFormat) -> Outcome:
     notes: tuple[str, ...] = () if asked else ("no --sample: whether cases are missing was not checked",)
     if images is None and layout.affine is None:
         notes += ("no --images: whether masks lie on the grid of their image was not checked",)
+    if request.predictions and own_labels and not task.values:
+        taken = ", ".join(f"{name}={value}" for name, value in own_labels.items())
+        notes += (f"nothing says what the values of the masks mean (--labels): they were taken for {taken}",)
     if not task.allowed:
         notes += ("no --labels: which label values may occur was not checked",)
     if request.validate is not None:

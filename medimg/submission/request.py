@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medimg.ensembling.members import Part
+from medimg.ensembling.members import OUT_OF_FOLD, TABLE, Part
 from medimg.errors import ConfigError, DataError
 from medimg.submission.faults import Faults
 from medimg.submission.formats import FORMATS, CodeFormat, TableFormat, ZipFormat
@@ -147,7 +147,12 @@ def _check_out(request: Request) -> None:
     if request.file.suffix.lower() != ending:
         raise ConfigError(f"--out {request.out}: expected a name that ends in {ending} for {request.format}.")
     inputs = [request.sample, request.images, request.cases, request.id_map, *request.predictions]
-    if request.file.resolve() in [path.resolve() for path in inputs if path is not None]:
+    read = {path.resolve() for path in inputs if path is not None}
+    # Of a folder or a run its table is read.
+    tables = {
+        path / TABLE for folder in read for path in (folder, folder / request.part, folder / OUT_OF_FOLD)
+    }
+    if request.file.resolve() in read | tables:
         raise ConfigError(f"--out {request.out}: would replace what is read. Give another file.")
     if request.file.is_dir() or (request.file.exists() and not request.overwrite):
         raise ConfigError(f"--out {request.out}: is there already. Give another file, or --overwrite.")

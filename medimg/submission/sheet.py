@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from medimg.datasets.image_table import Table, read_table
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
+from medimg.scoring.answers import probability
 from medimg.scoring.embolism import EXAM_LABELS
 from medimg.submission.faults import Faults
 from medimg.submission.formats import TableFormat
-from medimg.submission.ids import check_ids, unique_ids
+from medimg.submission.ids import check_blanks, check_ids, unique_ids
 from medimg.submission.pulmonary_embolism import broken_rules, enforce
 
 
@@ -66,6 +67,7 @@ def read_sheet(path: Path, layout: TableFormat, faults: Faults) -> Sheet:
     """
     table = read_table(path)
     _check_header(table, layout)
+    check_blanks(table, table.header[:1], faults)
     ids = tuple(ids[0] for _, ids in table.select(table.header[:1]))
     return Sheet(table.header, ids, probabilities(table, ids, table.header[1:], faults))
 
@@ -93,22 +95,15 @@ def probabilities(
         faults: Takes the faults.
 
     Returns:
-        Values as they stand, NaN where there is no number, shape (N, K).
+        The probabilities, NaN where there is none, shape (N, K).
     """
     values = np.full((len(ids), len(columns)), np.nan)
     for row, (name, (_, fields)) in enumerate(zip(ids, table.select(columns), strict=True)):
         for column, field in enumerate(fields):
-            where = f"{name}, column {columns[column]}"
             try:
-                number = float(field) if field else np.nan
-            except ValueError:
-                faults.add("no numbers", f"{where}: {field[:40]!r}")
-                continue
-            values[row, column] = number
-            if np.isnan(number):
-                faults.add("blank or NaN", where)
-            elif not 0 <= number <= 1:
-                faults.add("outside [0, 1]", f"{where}: {field[:40]}")
+                values[row, column] = probability(field)
+            except DataError as fault:
+                faults.add(str(fault), f"{name}, column {columns[column]}: {field[:40] or 'blank'}")
     return values
 
 
@@ -143,8 +138,9 @@ def check_sheet(
 def _check_groups(ids: Sequence[str], labels: Sequence[str], faults: Faults) -> None:
     """Without a sample, at least every case has a row for each label."""
     found: dict[str, set[str]] = {}
+    longest_first = sorted(labels, key=len, reverse=True)  # chronic_pe ends acute_and_chronic_pe
     for name in ids:
-        label = next((label for label in labels if name.endswith(f"_{label}")), None)
+        label = next((label for label in longest_first if name.endswith(f"_{label}")), None)
         if label is not None:
             found.setdefault(name.removesuffix(f"_{label}"), set()).add(label)
     for case, present in found.items():
@@ -177,21 +173,25 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
             writer.writerow([name, *row])
 
 
+def exam_ids(exams: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Rows that exams of RSNA PE ask for: nine an exam, and one an image.
+
+    Example:
+        >>> exam_ids({"s": ["i"]})[-3:]
+        ('s_rv_lv_ratio_gte_1', 's_rv_lv_ratio_lt_1', 'i')
+    """
+    labels = [f"{study}_{label}" for study in exams for label in EXAM_LABELS]
+    return (*labels, *(image for images in exams.values() for image in images))
+
+
 def check_exams(sheet: Sheet, exams: Mapping[str, Sequence[str]], faults: Faults) -> None:
-    """Note exams of RSNA PE that contradict themselves, and rows that belong to no exam.
+    """Note exams of RSNA PE that contradict themselves.
 
     Args:
         sheet: Rows of exams and images.
         exams: Images of each exam; empty where they are not known.
         faults: Takes the faults.
     """
-    if not exams:
-        return
-    linked = {image for images in exams.values() for image in images}
-    linked |= {f"{study}_{label}" for study in exams for label in EXAM_LABELS}
-    for name in sheet.ids:
-        if name not in linked:
-            faults.add("rows of no exam of --cases", name)
     for study, labels, images in _exams(sheet, exams):
         for broken in broken_rules(labels, images):
             faults.add("inconsistent exams", f"{study}: {broken}")

@@ -18,7 +18,15 @@ from medimg.datasets.problems import read_object
 from medimg.errors import ConfigError, DataError
 from medimg.io.files import atomic_write
 from medimg.io.grid import Grid
-from medimg.io.nifti import FORM_TOLERANCE_MM, is_nifti, read_grid, read_mask, write_image, write_mask
+from medimg.io.nifti import (
+    FORM_TOLERANCE_MM,
+    is_nifti,
+    read_form,
+    read_grid,
+    read_mask,
+    write_image,
+    write_mask,
+)
 from medimg.scoring.pairs import case_id_of
 from medimg.submission.archive import add_file, open_archive, safe_members, unpack
 from medimg.submission.faults import Faults
@@ -84,7 +92,8 @@ def asked_cases(sample: Path) -> tuple[str, ...]:
         names = sorted(case_files(sample))
     elif zipfile.is_zipfile(sample):
         with zipfile.ZipFile(sample) as archive:
-            names = sorted(case_id_of(Path(n)) for n in archive.namelist() if n.endswith(_ENDING))
+            files = [Path(name) for name in archive.namelist() if name.endswith(_ENDING)]
+            names = sorted(case_id_of(path) for path in files if path.name[0] not in "._")
     else:
         table = read_table(sample)
         names = [fields[0] for _, fields in table.select(table.header[:1])]
@@ -211,7 +220,10 @@ def _check_names(names: Sequence[str], task: VolumeTask, faults: Faults) -> None
     if not names:
         faults.add("no masks", f"expected names such as {task.layout.example}{_ENDING}")
     for name in names:
-        if name.lower().endswith(("-seg", "_seg")) or not re.fullmatch(task.layout.pattern, name):
+        # A name with a slash would make a folder, or lead out of it.
+        plain = name[:1] not in ("", ".", "_") and not set(name) & set("/\\:")
+        fits = plain and re.fullmatch(task.layout.pattern, name)
+        if name.lower().endswith(("-seg", "_seg")) or not fits:
             faults.add(
                 f"names unlike {task.layout.example}{_ENDING}",
                 f"{name}{_ENDING}; --id_map says what the organisers call a case",
@@ -241,8 +253,8 @@ def _checked_mask(
         faults.add("files that cannot be read", str(error).replace(str(path), shown))
         return None
     _check_grid(shown, grid, reference, task.layout, faults)
-    if not ours and task.layout.affine is not None:
-        _check_grid(f"{shown} (qform)", read_grid(path, form="qform"), None, task.layout, faults)
+    if not ours:
+        _check_header(shown, path, task.layout, faults)
     found = {int(value) for value in np.unique(mask)} - {0}
     if task.values and ours:
         if unnamed := sorted(found - set(task.values)):
@@ -253,6 +265,18 @@ def _checked_mask(
         advice = "; say what they mean with --labels NAME=VALUE" if ours and not task.values else ""
         faults.add("label values", f"{shown}: {outside}, expected 0 and {sorted(task.allowed)}{advice}")
     return mask
+
+
+def _check_header(shown: str, path: Path, layout: ZipFormat, faults: Faults) -> None:
+    """What organisers look at beside the voxels; ``read_grid`` has read the file already."""
+    axes, has_qform = read_form(path)
+    if axes != 3:
+        faults.add("masks that are not 3D", f"{shown}: {axes} axes")
+    if layout.affine is None:
+        return
+    if not has_qform:
+        faults.add("masks without a qform", shown)
+    _check_grid(f"{shown} (qform)", read_grid(path, form="qform"), None, layout, faults)
 
 
 def _check_grid(shown: str, grid: Grid, image: Grid | None, layout: ZipFormat, faults: Faults) -> None:

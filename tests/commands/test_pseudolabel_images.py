@@ -81,6 +81,7 @@ def test_the_command_line_writes_a_table_and_says_what_is_next(world, capsys):
     )
     assert note.settings["thresholds"] == {"positive": {"x": 0.95}, "negative": {"x": 0.03}}
     assert note.settings["members"][0]["folder"] == "m"
+    assert note.settings["members"][0]["fold"] is None
 
 
 def test_members_are_averaged_and_must_agree(world):

@@ -140,3 +140,14 @@ def test_masks_of_five_algorithms(tmp_path, capsys):
         if (float(row["lesions_WT"]), float(row["false_positives_WT"])) == (1.0, 0.0):
             assert float(row["lesion_dice_WT"]) <= float(row["dice_WT"]) + 1e-12
     assert "1 case of 1 patient" in capsys.readouterr().out
+
+
+def test_the_table_that_is_scored_is_not_replaced(tmp_path, capsys):
+    table = tmp_path / "run" / "per_case.csv"
+    table.parent.mkdir()
+    table.write_text("case_id,target_x,prob_x\na,1,0.75\nb,0,0.25\n")
+    before = table.read_text()
+    for options in ([], ["--metric", "auroc"]):
+        assert main(["score", str(table), "--out", str(table.parent), *options]) == 2
+        assert "would replace what is read" in capsys.readouterr().err
+    assert table.read_text() == before

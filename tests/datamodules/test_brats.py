@@ -44,7 +44,7 @@ def test_the_decathlons_task_has_the_channels_in_the_order_of_brats(tmp_path, wr
     assert index.channels == CHANNELS  # t1n, t1c, t2w, t2f
     batch = next(iter(data.val_dataloader()))
     stored = batch[keys.IMAGE][0].numpy()
-    volume = np.asarray(nib.load(batch[keys.SOURCE][0]).dataobj).transpose(3, 2, 1, 0).astype(np.float64)
+    volume = np.asarray(nib.load(batch[keys.SOURCE][0][0]).dataobj).transpose(3, 2, 1, 0).astype(np.float64)
     for channel, place in enumerate((1, 2, 3, 0)):
         # Cropping and reorienting leave the mean of the z-scored channel alone; its order of voxels tells it.
         values = volume[place]

@@ -150,7 +150,7 @@ def test_stored_and_raw_cases_are_the_same_image(tmp_path, write_decathlon):
         torch.testing.assert_close(a[keys.IMAGE], b[keys.IMAGE], rtol=1e-3, atol=1e-3)
         assert a[keys.IMAGE].dtype == torch.float32
         assert a[keys.GEOMETRY] == b[keys.GEOMETRY]
-        assert a[keys.SOURCE] == b[keys.SOURCE] == record.images[0]
+        assert a[keys.SOURCE] == b[keys.SOURCE] == record.images
         np.testing.assert_array_equal(a[keys.REFERENCE], read_mask(record.mask))
         assert keys.MASK not in b
         if record is index.records[-1]:

@@ -1,5 +1,6 @@
 """Pseudo-labelled cases train in every fold, and never under the name of a case that judges."""
 
+import re
 import shutil
 from collections import Counter
 
@@ -156,6 +157,18 @@ def test_a_run_is_resumed_with_the_same_cases_only(make, tmp_path):
         make().load_state_dict(state)
 
 
+def test_a_case_that_has_got_its_label_since_does_not_judge_what_it_trained(make):
+    state = make().state_dict()
+    assert state["pseudo_train"] == ["0.png", "1.png", "2.png"]
+    same = make("test")
+    same.load_state_dict(state)
+    scored = same._scored_ids()[0]
+    with pytest.raises(
+        CheckpointError, match=rf"trained on 1 of the 5 cases to be scored, such as {re.escape(scored)}"
+    ):
+        same.load_state_dict({**state, "pseudo_train": [scored]})
+
+
 def test_a_running_training_does_not_need_the_table_any_more(make, tmp_path):
     data = make()
     (tmp_path / "labels.csv").unlink()
@@ -213,6 +226,7 @@ def test_volumes_are_drawn_in_their_share(make_volumes):
     validated = {case for batch in data.val_dataloader() for case in batch["case_id"]}
     assert validated == set(data.split.val)
     assert data.state_dict()["pseudo"].endswith(" x 1")
+    assert data.state_dict()["pseudo_train"] == ["fake_900"]
 
 
 def test_a_labelled_volume_under_another_name_is_refused(make_volumes, tmp_path):
@@ -232,3 +246,31 @@ def test_a_folder_of_images_that_is_gone_is_named(make_volumes, tmp_path):
     )
     with pytest.raises(DataError, match=r"lie below .*gone, and there is no such folder"):
         make_volumes()
+
+
+@pytest.mark.parametrize(
+    ("members", "warned"),
+    [
+        ([{"split": "s", "fold": 0}], False),
+        ([{"split": "s", "fold": 1}], True),
+        ([{"split": "s", "fold": 0}, {"split": "s", "fold": None}], True),  # an ensemble of folds
+        ([{"split": None, "fold": None}], False),  # nobody knows
+        ([], False),
+    ],
+)
+def test_labels_by_networks_that_trained_on_the_validation_cases_are_warned_of(
+    tmp_path, caplog, members, warned
+):
+    (tmp_path / "labels.csv").write_text("case_id\n")
+    write_note(
+        note_path(tmp_path / "labels.csv"), PseudoNote(1, tmp_path, {"members": members}, middle=(0.5,))
+    )
+    PseudoOptions(tmp_path / "labels.csv").warn_of_teachers(0)
+    assert ("trained on validation cases of fold 0" in caplog.text) is warned
+
+
+def test_copies_that_cannot_be_looked_for_are_said(make, tmp_path, caplog):
+    make()
+    assert "are not looked for" not in caplog.text
+    make(cache=CacheOptions(tmp_path / "kept", limit_gib=1e-9))
+    assert "copies of labelled images in another file format are not looked for" in caplog.text

@@ -55,6 +55,7 @@ def test_of_exclusive_classes_each_has_its_own_threshold():
         ({(0, 1): 2}, [1, -1, 1, 0, 0]),
         ({(0, 1): 1, (0, 0): 1}, [-1, -1, 1, -1, 0]),
         ({(0, 0): 0.5}, [1, 1, 1, -1, 0]),
+        ({(0, 1): np.inf}, [1, 1, 1, 0, 0]),
     ],
 )
 def test_a_quota_keeps_the_most_certain_and_of_equals_the_first(quota, taken):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medimg.errors import DataError
-from medimg.io.rle import decode, encode
+from medimg.io.rle import decode, encode, read_runs
 
 
 def slow_encode(mask, *, relative, order):
@@ -78,14 +78,18 @@ def test_label_values_count_as_inside():
     [
         ("1 3 3 2", "overlap"),
         ("10 2 1 2", "not sorted"),
-        ("18 4", "outside 1 to 20"),
-        ("0 2", "outside 1 to 20"),
-        ("1 0", "length 0"),
-        ("5 -2", "length -2"),
-        ("1 3 10", "pairs"),
+        ("18 4", r"leave the picture \(pixel 21 of 20\)"),
+        ("0 2", "before pixel 1"),
+        ("1 0", "without pixels"),
+        ("5 -2", "without pixels"),
+        ("1 3 10", "start without its length"),
         ("1 three", "whole numbers"),
         ("1.5 3", "whole numbers"),
         ("99999999999999999999 3", "whole numbers"),
+        ("9223372036854775807 9223372036854775807", "whole numbers"),  # their sum is -2 in 64 bits
+        ("1_0 3", "whole numbers"),
+        ("+1 3", "whole numbers"),
+        ("\u0661 3", "whole numbers"),  # an Arabic one
     ],
 )
 def test_wrong_runs_are_refused(text, words):
@@ -109,3 +113,9 @@ def test_every_mask_of_the_pneumothorax_table_comes_back():
         mask = decode(text, (1024, 1024), relative=True)
         assert mask.sum() == sum(int(word) for word in text.split()[1::2])
         np.testing.assert_array_equal(decode(encode(mask, relative=True), (1024, 1024), relative=True), mask)
+
+
+def test_runs_are_read_from_either_form():
+    assert read_runs("1 3 10 5").tolist() == read_runs("0 3 6 5", relative=True).tolist() == [[0, 3], [9, 14]]
+    with pytest.raises(DataError, match="before pixel 1"):
+        read_runs("-1 2", relative=True)

@@ -9,6 +9,13 @@ from medimg.preparation.pseudo_volumes import loose_volumes, pseudo_volumes, vol
 from medimg.records import Record
 
 
+def test_time_points_are_of_one_patient(tmp_path):
+    for name in ("BraTS-GLI-00012-100", "BraTS-GLI-00012-101", "hippocampus_001"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"")
+    patients = [record.patient_id for record in loose_volumes(tmp_path)]
+    assert patients == ["BraTS-GLI-00012", "BraTS-GLI-00012", "hippocampus_001"]
+
+
 def test_files_become_cases_by_their_names(tmp_path):
     for name in (
         "a.nii.gz",

@@ -135,3 +135,15 @@ def test_what_follows_from_another_setting_is_left_out():
         {"tta": "Turn", "ema": "EMA", "ema.decay": "0.8"},
         {"tta": "Turn", "seed": "3"},
     ]
+
+
+def test_a_table_with_a_fault_is_named(tmp_path):
+    write_labels(tmp_path / "good")
+    table = write_labels(tmp_path / "bad") / "per_case.csv"
+    table.write_text("case_id,patient_id,target_x,prob_x\na,p,1,1.5\n")
+    entries, _ = read_entries([tmp_path])
+    with pytest.raises(DataError, match=r"bad/per_case\.csv: case a: expected a probability"):
+        entries[0].scored()
+    table.write_text("case_id,patient_id,target_x,prob_x\na,p,1,0.5\na,p,1,0.75\n")
+    with pytest.raises(DataError, match=r"bad/per_case\.csv: case a was scored twice"):
+        read_entries([tmp_path])

@@ -113,3 +113,25 @@ def test_the_table_holds_every_number_and_setting(tmp_path):
     assert rows[0]["p"] == "" and 0 < float(rows[1]["p"]) <= float(rows[1]["p holm"]) <= 1
     assert (rows[2]["dice"], rows[2]["auroc"], rows[2]["metric"]) == ("0.6", "", "dice")
     assert list(rows[0])[-1] == "config lr"
+
+
+def test_means_over_other_cases_are_not_compared():
+    """One of the two left a case out, as another rule for empty masks does."""
+    groups = make_groups(
+        [volumes("a", [0.5, 0.7, 0.6]), volumes("b", [0.5, 0.7, float("nan")])], resamples=50
+    )
+    assert [len(group.lines) for group in groups] == [1, 1]
+
+
+def test_classes_that_exclude_each_other_are_called_alike_whether_or_not_a_file_says_so():
+    probs = [[0.4, 0.35, 0.25], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]]
+    rows = tuple(
+        label_row(f"c{n}", f"p{n}", list("xyz"), prob, np.eye(3)[n % 3]) for n, prob in enumerate(probs)
+    )
+    entries = [
+        Entry(name, Path(name) / "per_case.csv", rows, "labels", "s1", task)
+        for name, task in (("stated", "multiclass"), ("not stated", None))
+    ]
+    (group,) = make_groups(entries, ["accuracy"], resamples=50)
+    assert group.lines[0].scores == group.lines[1].scores
+    assert group.lines[0].scores["accuracy"][0] == pytest.approx(1 / 3)

@@ -29,7 +29,7 @@ def test_values_come_in_the_order_of_the_reference(tmp_path):
 
 
 def test_every_kind_of_fault_is_listed_with_its_count(tmp_path):
-    rows = ["a,0.1", "a,0.2", "b,", "c,nan", "d,1.5", "e,-0.1", "f,word", "x,0.5", "y,0.5", "z"]
+    rows = ["a,0.1", "a,0.2", "b,", "c,nan", "d,1.5", "e,-0.1", "f,word", "x,0.5", "y,0.5", "z,"]
     path = table(tmp_path, "\n".join(["id,p", *rows]) + "\n")
     with pytest.raises(DataError) as fault:
         read(path, ["a", "b", "c", "d", "e", "f", "g", "h"])
@@ -57,7 +57,14 @@ def test_a_missing_column_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "at least one row"), ("id,p\n", "at least one row"), ("id,p\na,1,2\n", "row 1 holds more values")],
+    [
+        ("", "at least one row"),
+        ("id,p\n", "at least one row"),
+        ("id,p\na,1,2\n", "row 1 holds more values"),
+        ("id,p\na,0.5\nb\n", "row 2 holds fewer values"),
+        ("id,p,p\na,0.5,0.9\n", "column 'p' stands twice"),
+        ('id,p\na,"0.5\n', "cannot be read as a CSV table"),
+    ],
 )
 def test_tables_that_are_none(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
@@ -82,4 +89,18 @@ def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path):
 )
 def test_values_that_are_no_grade(text, message):
     with pytest.raises(DataError, match=message):
+        grade(text, 5)
+
+
+def test_a_mask_of_a_slide_is_longer_than_what_csv_takes_by_default(tmp_path):
+    text = " ".join(f"{3 * n + 1} 1" for n in range(30_000))
+    assert len(text) > 131_072
+    assert [line["p"] for line in read_lines(table(tmp_path, f"id,p\na,{text}\n"))] == [text]
+
+
+@pytest.mark.parametrize("text", ["0_1", "\u0661", "1__0"])
+def test_only_plain_numbers_are_numbers(text):
+    with pytest.raises(DataError, match="not a number"):
+        probability(text)
+    with pytest.raises(DataError, match="not a number"):
         grade(text, 5)

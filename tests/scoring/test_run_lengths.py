@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from medimg.errors import DataError
-from medimg.io.rle import encode
+from medimg.io.rle import encode, read_runs
 from medimg.scoring.overlap import dice
-from medimg.scoring.run_lengths import read_runs, runs_dice
+from medimg.scoring.run_lengths import runs_dice
 
 
 def test_runs_of_the_published_example():

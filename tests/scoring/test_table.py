@@ -150,3 +150,22 @@ def test_text_names_cases_left_out_and_the_interval():
     assert lines[5].split() == ["Dice", "ET", "-", "-", "0", "2"]
     assert lines[6].split()[:5] == ["Dice", "mean", "over", "classes", "0.6000"]
     assert lines[7].split() == ["HD95", "mm", "WT", "1.50", "1.00", "to", "2.00", "2", "0"]
+
+
+def test_a_table_that_a_spreadsheet_saved_keeps_its_ids(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xef\xbb\xbfcase_id,patient_id,dice_ET\r\n00002,p,0.5\r\n")
+    assert read_per_case(path) == [row("00002", "p", dice_ET=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"case_id,dice_ET,dice_ET\na,0.5,0.9\n", "dice_ET stands twice"),
+        (b"case_id,dice_ET\n\xe9,0.5\n", "cannot be read"),
+    ],
+)
+def test_a_table_that_would_be_read_wrongly_is_refused(tmp_path, content, message):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_per_case(tmp_path / "x.csv")

@@ -33,6 +33,15 @@ def test_shapes_must_agree(tmp_path):
         transunet_pair(pair, {"organ": [1]})
 
 
+def test_masks_that_lie_elsewhere_are_refused(tmp_path):
+    for name, moved in (("pred", 5.0), ("ref", 0.0)):
+        affine = np.eye(4)
+        affine[0, 3] = moved
+        write_image(tmp_path / f"{name}.nii.gz", np.ones((4, 4, 4), np.uint8), affine)
+    with pytest.raises(DataError, match=r"case a: prediction and reference lie 5\.00 mm apart"):
+        transunet_pair(Pair("a", "p", tmp_path / "pred.nii.gz", tmp_path / "ref.nii.gz"), {"organ": [1]})
+
+
 def test_a_row_of_two_files(tmp_path):
     mask = np.zeros((4, 6, 6), np.uint8)
     mask[1:3, 1:4, 1:4] = 1

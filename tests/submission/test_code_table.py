@@ -144,8 +144,8 @@ def test_a_table_from_elsewhere_is_checked_row_by_row(write_table, masks, tmp_pa
         "doubled rows (1):\n    a, stomach (2 times)",
         "missing rows (1):\n    a, large_bowel",
         "unknown classes (1):\n    a, liver",
-        "a, stomach: ends at pixel 21 of 20",
-        "a, small_bowel: expected pairs",
+        "a, stomach: runs that leave the picture (pixel 21 of 20)",
+        "a, small_bowel: a start without its length",
     ):
         assert part in faults.text("x")
 
@@ -170,13 +170,16 @@ def test_order_and_columns_of_a_table_from_elsewhere(write_table, tmp_path):
         ("1 3 4 2", False, ""),  # runs that touch do not overlap
         ("0 16", True, ""),
         ("5 2 3 2", False, "overlap"),
-        ("0 2", False, "below 1"),
-        ("-1 2", True, "below 0"),
-        ("1 0", False, "shorter"),
+        ("0 2", False, "before pixel 1"),
+        ("-1 2", True, "before pixel 1"),
+        ("1 0", False, "without pixels"),
         ("1 17", False, "pixel 17 of 16"),
         ("10 3 2 2", True, "pixel 17 of 16"),
-        ("1", False, "pairs"),
-        ("-1", False, "pairs"),
+        ("1", False, "without its length"),
+        ("-1", False, "'' for an empty mask"),
+        ("9223372036854775807 9223372036854775807", False, "whole numbers"),
+        ("9223372036854775807 9223372036854775807", True, "whole numbers"),
+        ("1_0 3", False, "whole numbers"),
         ("1 a", False, "whole numbers"),
         ("1 99999999999999999999", False, "whole numbers"),
     ],
@@ -185,3 +188,19 @@ def test_codes(code, relative, fault):
     found = code_fault(code, (4, 4), relative=relative)
     assert fault in found
     assert bool(found) is bool(fault)
+
+
+def test_a_class_that_the_format_does_not_know_is_refused(write_picture, tmp_path):
+    write_picture(tmp_path / "m" / "a.png", np.array([[0, 1], [2, 3]], np.uint8))
+    task = CodeTask(UW, (("a", "stomach"), ("a", "colon")), VALUES)
+    for masks in (planes(tmp_path / "m"), None):
+        with pytest.raises(DataError, match=r"unknown classes \(1\):\n    a, colon, expected large_bowel, "):
+            write_codes(tmp_path / "out.csv", task, masks, Faults())
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_blanks_around_an_id_are_a_fault(tmp_path):
+    (tmp_path / "x.csv").write_text("id,predicted\n a,1 3\n")
+    faults = Faults()
+    check_codes(tmp_path / "x.csv", CodeTask(HUBMAP, (("a",),), {}), faults)
+    assert "blanks around it (1):\n    line 2: ' a'" in faults.text("x")

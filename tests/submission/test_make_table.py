@@ -162,3 +162,26 @@ def test_words_that_cannot_be_read(write_table, request_for, tmp_path, changes, 
         run(
             request_for("isic2020", predictions=(Path(preds),), sample=isic(write_table, tmp_path), **changes)
         )
+
+
+def test_images_and_exams_that_cases_name_are_missed_without_a_sample(write_table, request_for, tmp_path):
+    cases = write_table(
+        tmp_path / "test.csv",
+        ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
+        [["s1", "x", "i1"], ["s1", "x", "i2"], ["s2", "x", "i3"]],
+    )
+    rows = [[f"s1_{label}", 0.9 if label == "negative_exam_for_pe" else 0.1] for label in EXAM_LABELS]
+    file = write_table(tmp_path / "x.csv", ["id", "label"], [*rows, ["i1", 0.1], ["i9", 0.1]])
+    outcome = run(request_for("rsna-pe", out=None, validate=file, cases=cases))
+    text = outcome.faults.text("x")
+    assert "missing rows (11):" in text
+    for part in ("    i2\n", "    s2_chronic_pe\n", "unknown rows (1):\n    i9"):
+        assert part in text
+
+
+def test_a_sample_and_cases_of_other_exams_are_faults(write_table, request_for, tmp_path):
+    sample, cases = pe(write_table, tmp_path)
+    rows = cases.read_text().splitlines()
+    cases.write_text("\n".join([*rows[:-1], "s9,x,i9"]) + "\n")
+    with pytest.raises(DataError, match=r"rows that only one of --sample and --cases names \(\d+\):\n    i"):
+        run(request_for("rsna-pe", constant=0.25, sample=sample, cases=cases))

@@ -95,3 +95,17 @@ def test_empty_masks_for_all_images(write_decathlon, request_for, tmp_path):
     root = write_decathlon(tmp_path / "task", 2)
     assert run(request_for("decathlon", constant=0.0, images=root / "imagesTr")).summary == "2 masks"
     assert names(tmp_path / "out.zip") == ["fake_000.nii.gz", "fake_001.nii.gz"]
+
+
+def test_values_that_nothing_explains_are_said_to_be_taken_as_they_are(write_volume, request_for, tmp_path):
+    mask = np.zeros((155, 240, 240), np.uint8)
+    mask[70, 100, 100:103] = 1, 2, 3
+    write_volume(tmp_path / "m" / "BraTS-GLI-00001-000.nii.gz", mask, ATLAS)
+    request = request_for("brats2023", predictions=(tmp_path / "m",))
+    said = "nothing says what the values of the masks mean (--labels): they were taken for NCR=1, ED=2, ET=3"
+    assert said in run(request).notes
+    stated = request_for(
+        "brats2023", predictions=(tmp_path / "m",), labels="brats2023", out=tmp_path / "b.zip"
+    )
+    assert said not in run(stated).notes
+    assert said not in run(request_for("brats2023", validate=request.out)).notes

@@ -84,3 +84,14 @@ def test_a_file_that_is_there_is_kept_unless_told(tmp_path):
     with pytest.raises(ConfigError, match="is there already"):
         check_request(request(out=out))
     check_request(request(out=out, overwrite=True))
+
+
+def test_a_table_that_is_read_from_a_folder_is_not_replaced(tmp_path):
+    table = tmp_path / "run" / "predict" / "per_case.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("case_id,prob_x\n")
+    gathered = tmp_path / "cv" / "out_of_fold" / "per_case.csv"
+    for folder, out in ((table.parent, table), (table.parents[1], table), (gathered.parents[1], gathered)):
+        with pytest.raises(ConfigError, match="would replace what is read"):
+            check_request(request(predictions=(folder,), out=out, overwrite=True))
+    check_request(request(predictions=(table.parent,), out=table.with_name("sub.csv"), overwrite=True))

@@ -210,3 +210,32 @@ def test_cases_are_found_in_folders_archives_and_tables(
         asked_cases(write_table(tmp_path / "e.csv", ["case"], []))
     with pytest.raises(DataError, match="no such folder"):
         case_files(Path("nowhere"))
+
+
+def test_headers_that_organisers_refuse_are_faults(write_volume, tmp_path):
+    mask = nib.load(write_volume(tmp_path / "a.nii.gz", labels((1,)), ATLAS))
+    voxels = np.asarray(mask.dataobj)
+    nib.save(nib.Nifti1Image(voxels[..., None], ATLAS, mask.header), tmp_path / "four.nii.gz")
+    bare = nib.Nifti1Image(voxels, ATLAS, mask.header)
+    bare.header.set_qform(None, code=0)
+    nib.save(bare, tmp_path / "bare.nii.gz")
+    files = {
+        f"BraTS-GLI-0000{n}-000.nii.gz": tmp_path / f"{name}.nii.gz"
+        for n, name in enumerate(("four", "bare"))
+    }
+    text = faults_of(pack(tmp_path / "x.zip", files), VolumeTask(BRATS, allowed=ALLOWED))
+    assert "masks that are not 3D (1):\n    BraTS-GLI-00000-000.nii.gz: 4 axes" in text
+    assert "masks without a qform (1):\n    BraTS-GLI-00001-000.nii.gz" in text
+
+
+def test_a_name_that_would_make_a_folder_is_refused(write_volume, tmp_path):
+    mask = write_volume(tmp_path / "a.nii.gz", labels((1,)))
+    for name in ("../a", "x/a", "x\\a", ".a", "_a"):
+        with pytest.raises(DataError, match="names unlike hippocampus_002"):
+            write_volumes(tmp_path / "out.zip", VolumeTask(DECATHLON), {name: mask}, Faults())
+
+
+def test_what_a_system_packs_beside_the_masks_is_no_case(write_volume, tmp_path):
+    mask = write_volume(tmp_path / "a.nii.gz", labels((1,)))
+    sample = pack(tmp_path / "s.zip", {"__MACOSX/._a.nii.gz": mask, "a.nii.gz": mask})
+    assert asked_cases(sample) == ("a",)
