@@ -9,17 +9,17 @@
 # networks vote on it, with weights that were searched without its fold. Nothing is held out from all ten: a tenth of BUSI
 # would be 62 images, and the interval of any score on them wider than what the steps gain. On new cases all ten vote:
 # `medimg predict` with each, then `medimg ensemble --part predict`, a fifth of its architecture's weight for each network.
-set -euo pipefail; root=$1 overlay=${2:-} here=$(dirname "$0") logs=lightning_logs/case-study tta=${TTA:-ultrasound} runs=()
-pair=$here/$(basename "${overlay:-members}" .yaml); [[ -d $pair ]] || pair=$here/members
-[[ -f $logs/splits.csv ]] || { mkdir -p $logs; medimg split "$root" --config "$here/base.yaml" --out $logs/splits.csv; }
+set -euo pipefail
+root=$1 overlay=${2:-} here=$(dirname "$0") logs=lightning_logs/case-study tta=${TTA:-ultrasound} members=()
+pair=$here/$(basename "${overlay:-members}" .yaml) && [[ -d $pair ]] || pair=$here/members
+[[ -f $logs/splits.csv ]] || medimg split "$root" --config "$here/base.yaml" --out $logs/splits.csv
 for member in "$pair"/*.yaml; do
-  name=$(basename "$member" .yaml); runs+=("$logs/$name"); configs=("$here/base.yaml" ${overlay:+"$overlay"} "$member")
-  folds=(medimg crossval --config "${configs[@]}" --logs $logs --data.root "$root" --data.split.file $logs/splits.csv)
-  "${folds[@]}" --experiment "$name"
-  for fitted in "$logs/$name"/fold_*/version_*/fitted.json; do # the same weights look again, with TTA
-    run=${fitted%/*}; to=$logs/$name-$tta/${run#"$logs/$name/"}; mkdir -p "$to"; ln -sfn "$PWD/$run/checkpoints" "$to/checkpoints"
-    cp "$run/split.json" "$fitted" "$to"; sed "s/^tta: .*/tta: $tta/" "$run/config.yaml" > "$to/config.yaml"
-  done; "${folds[@]}" --experiment "$name-$tta" --tta "$tta"; done
-for kind in "" "-$tta"; do medimg ensemble "${runs[@]/%/$kind}" --weights simplex --out "$logs/vote$kind" --overwrite; done
+  name=$(basename "$member" .yaml) members+=("$logs/$name")
+  folds=(--config "$here/base.yaml" ${overlay:+"$overlay"} "$member" --logs $logs --data.root "$root" --data.split.file $logs/splits.csv)
+  medimg crossval "${folds[@]}" --experiment "$name"
+  medimg crossval "${folds[@]}" --experiment "$name-$tta" --weights_of "$name" --tta "$tta" # the same weights look again
+done
+medimg ensemble "${members[@]}" --weights simplex --out $logs/vote --overwrite
+medimg ensemble "${members[@]/%/-$tta}" --weights simplex --out "$logs/vote-$tta" --overwrite
 medimg calibrate "$logs/vote-$tta" --method platt --plot $logs/calibration.png --out $logs/calibration.json --overwrite
-medimg leaderboard "${runs[@]}" "${runs[@]/%/-$tta}" $logs/vote "$logs/vote-$tta" --out $logs/leaderboard.csv --overwrite
+medimg leaderboard "${members[@]}" "${members[@]/%/-$tta}" $logs/vote "$logs/vote-$tta" --out $logs/leaderboard.csv --overwrite

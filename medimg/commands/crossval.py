@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from medimg.crossval.folds import Fold
 
-_OWN = ("config", "folds", "gather", "resume", "experiment", "logs", "help")
+_OWN = ("config", "folds", "gather", "resume", "weights_of", "experiment", "logs", "help")
 _REFUSED = {
     "data.fold": "--folds chooses the folds",
     "data.init_args.fold": "--folds chooses the folds",
     "ckpt_path": "each fold finds its own checkpoint",
     "out": "each fold writes into its own run",
+    "calibration": "calibrations are fitted on what it gathers",
     "print_config": "medimg fit --print_config prints the settings",
     "trainer.fast_dev_run": "it leaves nothing to test; try one batch with medimg fit",
 }
@@ -85,6 +86,7 @@ def crossval(
     folds: str | None = None,
     gather: bool = False,
     resume: bool = True,
+    weights_of: str | None = None,
     experiment: str | None = None,
     logs: Path | None = None,
     run_options: list[str] | None = None,
@@ -99,6 +101,8 @@ def crossval(
         folds: Folds to do here, such as 0,2,4; all by default.
         gather: Run nothing; gather the folds that are finished, wherever they were trained.
         resume: Go on with a training that was stopped; false begins it anew, in a folder of its own.
+        weights_of: Train nothing: test the folds of this experiment below the same logs once more, into the folder of
+            --experiment, with another --tta, --probabilities or inferer of the test.
         experiment: Folder of the cross-validation below the logs; by default as the config says, or its name.
         logs: Folder of all runs; by default as the config says, or lightning_logs.
         run_options: Not typed itself: all other options go to the runs, such as --data.root DIR,
@@ -112,12 +116,15 @@ def crossval(
     _check_options(options)
     wanted = _numbers(folds)
     place = _experiment(config, experiment, logs)
+    lender = None if weights_of is None else _lender(place, weights_of)
+    own = {"--experiment": experiment, "--logs": logs, "--weights_of": weights_of}
+    again = [word for name, value in own.items() if value is not None for word in (name, str(value))]
     with one_at_a_time(place) as lock:
         status = 0
         if not gather:
-            calls = _Calls(place, config, options, lock, resume=resume)
+            calls = _Calls(place, config, options, lock, resume=resume, lender=lender)
             status = calls.run(wanted)
-        return _gather(place, config, options) or status
+        return _gather(place, config, [*again, *options]) or status
 
 
 def _check_options(options: Sequence[str]) -> None:
@@ -148,11 +155,25 @@ def _experiment(config: Sequence[Path], experiment: str | None, logs: Path | Non
             if key in ("experiment", "logs") and value is not None
         }
     name = experiment or str(said.get("experiment", config[0].stem))
+    return (logs or Path(said.get("logs", "lightning_logs"))) / _plain_name(name, "--experiment")
+
+
+def _plain_name(name: str, option: str) -> str:
     if Path(name).name != name or name in {"", ".", ".."}:
         raise ConfigError(
-            f"An experiment is named by one plain folder name, not {name!r}. Choose another --experiment."
+            f"An experiment is named by one plain folder name, not {name!r}. Choose another {option}."
         )
-    return (logs or Path(said.get("logs", "lightning_logs"))) / name
+    return name
+
+
+def _lender(place: Path, name: str) -> Path:
+    """Folder of the experiment whose weights are to be tested, beside this one."""
+    lender = place.parent / _plain_name(name, "--weights_of")
+    if lender == place:
+        raise ConfigError(
+            f"--weights_of {name}: is the experiment itself. Give the new tests an --experiment of their own."
+        )
+    return lender
 
 
 def _settings(path: Path, config: Sequence[Path], options: Sequence[str]) -> Mapping[str, Any]:
@@ -182,6 +203,7 @@ class _Calls:
         options: Options of the runs.
         lock: Descriptor of the folder's lock.
         resume: Whether a training that was stopped goes on.
+        lender: Folder of the experiment whose weights are tested; ``None`` trains.
     """
 
     place: Path
@@ -189,6 +211,7 @@ class _Calls:
     options: Sequence[str]
     lock: int
     resume: bool = True
+    lender: Path | None = None
 
     def run(self, wanted: Sequence[int] | None) -> int:
         """Do the folds that are asked for, or all; the exit status."""
@@ -217,7 +240,14 @@ class _Calls:
         from medimg.crossval.folds import find_folds
         from medimg.crossval.settings import first_difference, read_settings
 
+        lender = self.lender.name if self.lender else None
         for fold in find_folds(self.place):
+            if fold.fitted and fold.weights_of != lender:
+                whose = f"has the weights of {fold.weights_of}" if fold.weights_of else "was trained itself"
+                raise ConfigError(
+                    f"{fold.run.path} {whose}, found {f'--weights_of {lender}' if lender else 'no --weights_of'}. Take "
+                    "the same options, or another --experiment."
+                )
             if difference := first_difference(read_settings(fold.run.config), self.settings):
                 raise ConfigError(
                     f"{fold.run.path} was trained with other settings: {difference} now. Take the same settings, or "
@@ -232,16 +262,21 @@ class _Calls:
 
     def _do(self, number: int) -> int:
         """Bring one fold to its end."""
-        from medimg.crossval.folds import find_fold
+        from medimg.crossval.borrowed import borrow_fold
+        from medimg.crossval.folds import find_fold, fold_runs
 
+        if self.lender is not None:
+            borrow_fold(self.lender, number, self.place, self.resolved)
         fold = find_fold(self.place, number)
         if fold is not None and fold.finished and fold.fitted:
             print(f"fold {number}: finished already, {from_here(fold.run.path)}", flush=True)
             return 0
         if fold is None or not fold.fitted:
-            if status := self._fit(number, fold):
+            begun = fold if fold is not None and fold.can_resume and self.resume else None
+            if status := self._fit(number, begun):
                 return status
-            fold = find_fold(self.place, number)
+            # Not find_fold: an older run, begun and left, may have been tested by hand.
+            fold = begun or next(reversed(fold_runs(self.place, number)), None)
             if fold is None:
                 raise ConfigError(
                     f"fold {number}: the training wrote no split.json, so its cases are not known. Use a data module "
@@ -253,9 +288,10 @@ class _Calls:
                 return status
         return 0
 
-    def _fit(self, number: int, fold: Fold | None) -> int:
-        if fold is not None and fold.can_resume and self.resume:
-            return self._call(number, [*self._again("fit", fold)])
+    def _fit(self, number: int, begun: Fold | None) -> int:
+        """Go on with a training, or begin one in a folder of its own."""
+        if begun is not None:
+            return self._call(number, self._again("fit", begun))
         place = ["--logs", str(self.place), "--experiment", f"fold_{number}"]
         return self._call(
             number, ["fit", "--config", str(self.resolved), *place, f"--data.init_args.fold={number}"]
@@ -287,6 +323,7 @@ def _trusted(options: Sequence[str]) -> list[str]:
 def _gather(place: Path, config: Sequence[Path], options: Sequence[str]) -> int:
     from medimg.crossval.folds import find_folds
     from medimg.crossval.gather import gather
+    from medimg.crossval.settings import chosen_by, read_settings
 
     begun = find_folds(place)
     done = [fold for fold in begun if fold.finished]
@@ -295,6 +332,11 @@ def _gather(place: Path, config: Sequence[Path], options: Sequence[str]) -> int:
             sys.stderr.write(f"warning: fold {fold.number} is not finished and left out: {fold.run.path}\n")
     if not done:
         raise ConfigError(f"{place}: expected at least one finished fold, fold_<k>/version_<n>, found none.")
+    if monitor := chosen_by(read_settings(done[0].run.config)):
+        sys.stderr.write(
+            f"note: the epoch of each fold was chosen by {monitor} of the cases that judge it here, which flatters. "
+            "Leave `monitor` away from the callbacks to judge the last epoch.\n"
+        )
     result = gather(place, done)
     print(f"\n{result.text}\n\nfolds: {from_here(place / 'crossval.csv')}")
     print(f"out-of-fold predictions: {from_here(result.folder)}")

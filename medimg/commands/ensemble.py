@@ -189,6 +189,11 @@ def _tables(
             refuse_calibrated(member.folder)
         known = read_calibration(calibration)
         known.check(fused.labels, common.task)
+        if common.part == "validation" and known.split is not None and known.split == common.split:
+            sys.stderr.write(
+                "warning: the calibration was fitted on out-of-fold predictions of this split: on these cases it looks "
+                "better than it is; medimg calibrate printed what it is worth for unseen patients\n"
+            )
         rows = known.calibrate_rows(rows)
     write_label_table(folder / TABLE, rows)
     return searched, fused.labels

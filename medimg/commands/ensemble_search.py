@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from medimg.datasets.brats import patient_id_of
 from medimg.ensembling.references import find_references, patients_beside
 from medimg.ensembling.tables import read_member_table
+from medimg.ensembling.unseen import names_a_test
 from medimg.ensembling.volume_sample import LabelledCase
 from medimg.ensembling.volume_search import search_volumes
 from medimg.ensembling.weights_file import WEIGHTS, SearchedWeights, read_weights
 from medimg.errors import ConfigError, DataError
+from medimg.runs import CONFIG
 from medimg.scoring.regions import BRATS_REGIONS
 
 if TYPE_CHECKING:
@@ -71,29 +73,42 @@ def check_search_options(
         )
 
 
-def check_unseen(found: Sequence[Member]) -> None:
+def check_unseen(found: Sequence[Member], what: str = "weights", option: str = "--weights_from") -> None:
     """Refuse to search on cases that are to judge, or that members were trained on; say so where nothing is known.
 
     Args:
         found: The members.
+        what: What is searched for.
+        option: How it is applied to other cases.
 
     Raises:
-        DataError: If a member's ``predictions.json`` says that its cases are such.
+        DataError: If a member's ``predictions.json``, or without one its name, says that its cases are such.
     """
     for member in found:
         part, trained = member.description.part, member.description.in_split
+        said = None
         if part == "test" or (part == "predict" and trained):
-            what = "test cases" if part == "test" else f"{trained} cases that train or validate in its split"
+            cases = "test cases" if part == "test" else f"{trained} cases that train or validate in its split"
+            said = f"its predictions.json says that these are {cases}"
+        elif part is None and _is_named_test(member):
+            said = "its name says that these are test cases (if they are out of fold, give it another name)"
+        if said is not None:
             raise DataError(
-                f"{member.name}: its predictions.json says that these are {what}. Weights fitted on them could not be "
-                "judged by them: search on out-of-fold predictions, as `medimg crossval` gathers them, and apply the "
-                "result here by --weights_from."
+                f"{member.name}: {said}. {what.capitalize()} chosen on them could not be judged by them: search on "
+                f"out-of-fold predictions, as `medimg crossval` gathers them, and apply the result here by {option}."
             )
         if part != "validation":
             sys.stderr.write(
                 f"warning: {member.name}: nothing says which cases these are. The scores below hold only if no member "
                 "was trained on them.\n"
             )
+
+
+def _is_named_test(member: Member) -> bool:
+    places = (member.folder, member.folder.parent, member.folder.parent.parent)
+    if any((place / CONFIG).is_file() for place in places):
+        return False  # a run's own folder of that name may hold validation cases
+    return names_a_test(member.folder.name) or (member.table is not None and names_a_test(member.table.stem))
 
 
 def known_weights(path: Path, found: Sequence[Member], method: Method, kind: Kind) -> tuple[float, ...]:
@@ -224,7 +239,7 @@ def search_report(out: Path, method: Method, searched: SearchedWeights) -> str:
     lines = [f"\n{searched.table()}", f"\n{searched.verdict()}"]
     lines.append("the predictions written here combine each case with the weights found without its fold")
     apply = f"--weights_from {shlex.quote(str(out / WEIGHTS))}"
-    if searched.gain.mean <= 0:
+    if not searched.gain.low > 0:  # as the verdict says
         apply = "--weights equal"
     lines.append(f"next: medimg ensemble TEST_PREDICTIONS... --method {method} {apply} --out DIR")
     return "\n".join(lines)

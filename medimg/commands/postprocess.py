@@ -93,6 +93,7 @@ def postprocess(
         workers: Processes that work on cases side by side.
         scheduler: Address of a Dask scheduler to send the cases to, such as tcp://host:port.
     """
+    from medimg.commands.ensemble_search import check_unseen
     from medimg.commands.postprocess_search import find_rules
     from medimg.ensembling.members import find_member
     from medimg.ensembling.output import staged
@@ -112,9 +113,10 @@ def postprocess(
     }
     chosen = _rules(words, rules, classes, connectivity, search=search)
     refined = crf is not None or nest is not None
+    if search:
+        check_unseen([member], "rules", "--rules")
     _check_options(
         chosen,
-        member.description.part,
         search=search,
         references=references,
         refined=refined,
@@ -126,16 +128,18 @@ def postprocess(
         settings = _crf(*numbers, crf_iterations)
     sources = [path for path in (masks, member.folder, references, crf) if path is not None]
     check_out(out, sources, overwrite=overwrite)
+    own: Mapping[str, Sequence[Rule]] = {}
     with staged(out) as folder:
         if search and references is not None:
             objective = _objective(member.description, labels, regions)
-            chosen = find_rules(files, references, objective, classes, empty, folder, workers, scheduler)
+            chosen, own = find_rules(files, references, objective, classes, empty, folder, workers, scheduler)
         relabel = None
         if refined:
             relabel = _refinement(
                 member.description, member.folder, crf, settings, nest, folder if probabilities else None
             )
-        reports = _mend(files, chosen, folder, relabel, workers, scheduler)
+        chains = {case: own.get(case, chosen) for case in files}
+        reports = _mend(files, chains, folder, relabel, workers, scheduler)
         how: dict[str, Any] = {"source": str(member.folder), "rules": [asdict(rule) for rule in chosen]}
         how["crf"] = asdict(settings) if settings is not None else None
         write_facts(folder, facts, reports, how)
@@ -196,18 +200,12 @@ def _rules(
 
 def _check_options(
     rules: Sequence[Rule],
-    part: str | None,
     *,
     search: bool,
     references: Path | None,
     refined: bool,
     probabilities: bool,
 ) -> None:
-    if search and part == "test":
-        raise ConfigError(
-            "--search: these are predictions of a test set (part test in predictions.json). Rules chosen on it would "
-            "make its score worthless. Search on out-of-fold predictions of `medimg crossval`, then use --rules."
-        )
     if search != (references is not None):
         raise ConfigError("--search and --references DIR belong together: give both or none.")
     if search and refined:
@@ -280,18 +278,24 @@ def _refinement(
 
 def _mend(
     files: Mapping[str, Path],
-    rules: Sequence[Rule],
+    chains: Mapping[str, Sequence[Rule]],
     folder: Path,
     relabel: Refinement | None,
     workers: int,
     scheduler: str | None,
 ) -> list[CaseReport]:
     from medimg.parallel import map_cases, raise_failures
+
+    mend = partial(_mend_one, out=folder, relabel=relabel)
+    items = [(case, path, chains[case]) for case, path in files.items()]
+    return raise_failures(map_cases(mend, items, names=list(files), workers=workers, scheduler=scheduler))
+
+
+def _mend_one(work: tuple[str, Path, Sequence[Rule]], *, out: Path, relabel: Refinement | None) -> CaseReport:
     from medimg.postprocessing.cases import mend_case
 
-    mend = partial(mend_case, rules=rules, out=folder, relabel=relabel)
-    items = list(files.items())
-    return raise_failures(map_cases(mend, items, names=list(files), workers=workers, scheduler=scheduler))
+    case, path, rules = work
+    return mend_case((case, path), rules=rules, out=out, relabel=relabel)
 
 
 def _report(reports: Sequence[CaseReport], rules: Sequence[Rule], out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medimg.datasets.brats import patient_id_of
+from medimg.ensembling.references import patients_beside
 from medimg.parallel import map_cases, raise_failures
 from medimg.postprocessing.candidates import make_candidates, measure, with_foreground
 from medimg.postprocessing.cases import find_references, pair_masks
@@ -16,12 +17,9 @@ from medimg.postprocessing.rules import RULES_FILE, Rule, write_rules
 from medimg.postprocessing.search import FloatArray, Found, case_means, defined_mean, judge_case, search_rules
 from medimg.scoring.bootstrap import Interval, mean_interval
 from medimg.scoring.empty import EmptyRule
-from medimg.scoring.table import read_per_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-_TABLE = "per_case.csv"
 
 
 def find_rules(
@@ -33,7 +31,7 @@ def find_rules(
     folder: Path,
     workers: int,
     scheduler: str | None,
-) -> tuple[Rule, ...]:
+) -> tuple[tuple[Rule, ...], dict[str, tuple[Rule, ...]]]:
     """Search, print what was found, and write it.
 
     Args:
@@ -47,14 +45,15 @@ def find_rules(
         scheduler: Address of a Dask scheduler.
 
     Returns:
-        The rules that help.
+        The rules that help, and by case those that were chosen without its fold.
 
     Raises:
         DataError: If a reference is missing, a file cannot be used, or there are too few patients.
     """
     pairs = pair_masks(files, find_references(references))
     names = [case for case, _, _ in pairs]
-    patients = _patients(names, next(iter(files.values())).parent)
+    known = patients_beside(next(iter(files.values())).parent)
+    patients = [known.get(case) or patient_id_of(case) for case in names]
     ruled = with_foreground({**classes, **objective})
     measured = map_cases(
         partial(measure, classes=ruled),
@@ -77,17 +76,7 @@ def find_rules(
     gain = mean_interval(case_means(found.honest) - case_means(found.before), groups=patients)
     _print(found, list(objective), gain, len(candidates))
     write_rules(folder / RULES_FILE, found.rules, _facts(found, objective, gain, empty))
-    return found.rules
-
-
-def _patients(cases: Sequence[str], folder: Path) -> list[str]:
-    """Patient of each case: from the table that `medimg test` wrote, else from the name."""
-    known: dict[str, str] = {}
-    for table in (folder / _TABLE, folder.parent / _TABLE):
-        if table.is_file():
-            known = {str(row["case_id"]): str(row.get("patient_id") or "") for row in read_per_case(table)}
-            break
-    return [known.get(case) or patient_id_of(case) for case in cases]
+    return found.rules, {name: found.picks[fold] for name, fold in zip(names, found.fold, strict=True)}
 
 
 def _print(found: Found, classes: Sequence[str], gain: Interval, tried: int) -> None:
@@ -105,6 +94,7 @@ def _print(found: Found, classes: Sequence[str], gain: Interval, tried: int) -> 
     )
     ways = {" then ".join(map(str, pick)) or "no rule" for pick in found.picks}
     print(f"chosen without each fold: {'; '.join(sorted(ways))}")
+    print("the masks written here are mended each by the rules chosen without its fold")
 
 
 def _tables(found: Found) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -19,7 +19,9 @@ from medimg.runs import BEST, LAST, RunFolder, versions
 from medimg.scoring.table import CASE_COLUMN, Row, read_per_case
 
 _FOLDER = re.compile(r"fold_(\d+)")
-_FITTED = "fitted.json"
+FITTED = "fitted.json"
+"""What says that a training came to its end, and whose weights these are."""
+
 _SHOWN = 10
 
 
@@ -71,11 +73,23 @@ class Fold:
     @property
     def fitted(self) -> bool:
         """Whether its training came to its end."""
-        return (self.run.path / _FITTED).is_file()
+        return (self.run.path / FITTED).is_file()
+
+    @property
+    def weights_of(self) -> str | None:
+        """The experiment whose weights it borrows; ``None`` where it was trained itself.
+
+        Raises:
+            DataError: If ``fitted.json`` is damaged.
+        """
+        said = read_fitted(self.run.path).get("weights_of")
+        return None if said is None else str(said)
 
     def mark_fitted(self) -> None:
-        """Note that the training came to its end, as no checkpoint tells."""
-        with atomic_write(self.run.path / _FITTED) as temporary:
+        """Note that the training came to its end, as no checkpoint tells; what it predicted before no longer counts."""
+        for verb in self.verbs:
+            (described(self.run.path / verb) / PREDICTIONS).unlink(missing_ok=True)
+        with atomic_write(self.run.path / FITTED) as temporary:
             temporary.write_text(json.dumps({"checkpoint": self.checkpoint}) + "\n", encoding="utf-8")
 
     @property
@@ -125,6 +139,24 @@ class Fold:
         )
 
 
+def read_fitted(run: Path) -> dict[str, Any]:
+    """What ``fitted.json`` of a run says; empty where there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    path = run / FITTED
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}). Remove it: the fold is then looked at anew."
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
 def described(folder: Path) -> Path:
     """Where the predictions beside a table lie: masks have a folder of their own."""
     return folder / "masks" if (folder / "masks").is_dir() else folder
@@ -169,6 +201,20 @@ def find_fold(experiment: Path, number: int) -> Fold | None:
     Raises:
         DataError: If ``split.json`` cannot be used, or is of another fold.
     """
+
+    def how_far(fold: Fold) -> tuple[bool, bool, bool, int]:
+        # Tested by hand before its training came to an end, a run is behind one that is trained.
+        return fold.finished and fold.fitted, fold.fitted, fold.finished, fold.run.version
+
+    return max(fold_runs(experiment, number), key=how_far, default=None)
+
+
+def fold_runs(experiment: Path, number: int) -> list[Fold]:
+    """All runs of a fold whose training wrote its settings, the oldest first; see ``find_fold``.
+
+    Raises:
+        DataError: If ``split.json`` cannot be used, or is of another fold.
+    """
     begun = [run for run in versions(experiment, f"fold_{number}") if (run.path / SPLIT_FILE).is_file()]
     folds = [
         Fold(number, run, read_fold_split(run.path / SPLIT_FILE)) for run in begun if run.config.is_file()
@@ -179,7 +225,7 @@ def find_fold(experiment: Path, number: int) -> Fold | None:
                 f"{fold.run.path}: expected a run of fold {number}, found one of fold {fold.split.fold}. Put it into "
                 f"{experiment / f'fold_{fold.split.fold}'}."
             )
-    return max(folds, key=lambda fold: (fold.finished, fold.fitted, fold.run.version), default=None)
+    return folds
 
 
 def find_folds(experiment: Path) -> list[Fold]:

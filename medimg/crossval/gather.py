@@ -1,10 +1,9 @@
 """What every fold predicted unseen, put side by side: each case once, and by weights that never saw it."""
 
 import json
-import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 from medimg.crossval.folds import Fold, described
 from medimg.crossval.settings import first_difference, read_settings
 from medimg.crossval.table import format_lines, scores_of, with_spread, write_lines
+from medimg.ensembling.calibration_file import refuse_calibrated
 from medimg.ensembling.description import PREDICTIONS, Description, Kind, agreed_description
 from medimg.ensembling.members import OUT_OF_FOLD, TABLE
 from medimg.errors import DataError, ResourceError
-from medimg.io.files import atomic_write
+from medimg.io.files import atomic_write, link_or_copy
 from medimg.records import Task
 from medimg.scoring.label_table import summarise_labels
 from medimg.scoring.label_text import format_label_table
@@ -68,7 +68,7 @@ def gather(experiment: Path, folds: Sequence[Fold]) -> Gathered:
     expect_one_split(folds)
     rows = {fold.number: fold.rows() for fold in folds}
     _expect_disjoint(folds, rows)
-    common = _agreed(folds)
+    common, tta = _agreed(folds), _same_test(folds)
     total = folds[0].split.folds
     missing = tuple(sorted(set(range(total)) - set(rows)))
     title = fold_words(list(rows), total)
@@ -83,7 +83,7 @@ def gather(experiment: Path, folds: Sequence[Fold]) -> Gathered:
         cases = {} if common.task else _bring_files(folds, stage)
         write_per_case(stage / TABLE, combined)
         _write_json(stage / SUMMARY, summary)
-        _write_json(stage / PREDICTIONS, _facts(folds, common, cases))
+        _write_json(stage / PREDICTIONS, _facts(folds, common, tta, cases))
         _swap(stage, experiment / OUT_OF_FOLD)
     except OSError as error:
         raise ResourceError(f"{experiment}: cannot be written ({error.strerror or error}).") from error
@@ -213,13 +213,12 @@ def _bring(source: Path, target: Path) -> None:
             f"{source}: expected the prediction of this case, found no file. Remove {source.parent} and run medimg "
             "crossval again, which predicts this fold anew."
         )
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
+    link_or_copy(source, target)
 
 
-def _facts(folds: Sequence[Fold], common: Description, cases: dict[str, Any]) -> dict[str, Any]:
+def _facts(
+    folds: Sequence[Fold], common: Description, tta: object, cases: Mapping[str, Any]
+) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "classes": list(common.classes) if common.classes else None,
         "checkpoint": None,
@@ -228,7 +227,7 @@ def _facts(folds: Sequence[Fold], common: Description, cases: dict[str, Any]) ->
         "part": common.part,
         "folds": [fold.number for fold in folds],
         "num_folds": folds[0].split.folds,
-        "tta": _same([_read_json(described(fold.unseen) / PREDICTIONS).get("tta") for fold in folds]),
+        "tta": tta,
     }
     if common.task:
         facts["task"] = common.task
@@ -241,9 +240,21 @@ def _facts(folds: Sequence[Fold], common: Description, cases: dict[str, Any]) ->
     return facts
 
 
-def _same(values: Sequence[Any]) -> Any:
-    """What all folds say, ``None`` where they differ."""
-    return values[0] if all(value == values[0] for value in values) else None
+def _same_test(folds: Sequence[Fold]) -> Any:
+    """The test-time augmentation of all folds; refuses what one of them alone went through, tested by hand."""
+    first = None
+    for number, fold in enumerate(folds):
+        folder = described(fold.unseen)
+        refuse_calibrated(folder)
+        found = _read_json(folder / PREDICTIONS).get("tta")
+        first = first if number else found
+        if found != first:
+            raise DataError(
+                f"{folder}: its test-time augmentation is {found}, that of {folds[0].run.path} {first}. Remove the "
+                f"folder {fold.unseen} that was tested by hand and run medimg crossval again, which tests it "
+                "as its config says."
+            )
+    return first
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Settings of runs as flat names: which must be the same in every fold, and which belong to the machine."""
+"""Settings of runs as flat names: which must be the same in every fold, which belong to the machine or the test."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ _OF_THE_MACHINE = (
     "data.init_args.predict_root",
     "data.init_args.split.file",
 )
+# What a test may do otherwise with weights that are trained.
+_OF_THE_TEST = (
+    "tta",
+    "probabilities",
+    "model.init_args.final_inferer",
+    "model.init_args.scoring.inferer",
+)
+_MONITOR = re.compile(r"trainer\.callbacks\.\d+\.init_args\.monitor")
 _MISSING = object()
 
 
@@ -73,7 +82,9 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(inner, f"{name}.{key}" if name else str(key))
 
 
-def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def first_difference(
+    one: Mapping[str, Any], other: Mapping[str, Any], *, same_test: bool = True
+) -> str | None:
     """The first setting in which two folds differ, those of the machine and the fold's number left out.
 
     A setting that one of them does not have, as an older version wrote it, counts as null.
@@ -81,6 +92,7 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | 
     Args:
         one: Settings by flat name.
         other: Settings by flat name.
+        same_test: Whether they must also test alike: with one test-time augmentation, calibration and inferer.
 
     Returns:
         Name and both values in words; ``None`` if there is no difference.
@@ -89,15 +101,16 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | 
         >>> first_difference({"logs": "a", "trainer.max_epochs": 2}, {"logs": "b", "trainer.max_epochs": 3})
         'trainer.max_epochs is 2 and 3'
     """
+    free = (FOLD, *_OF_THE_MACHINE, *(() if same_test else _OF_THE_TEST))
     for name in {**one, **other}:
-        if one.get(name) != other.get(name) and not _is_of_the_machine(name):
+        if one.get(name) != other.get(name) and not _is_of(free, name):
             said = (repr(settings[name]) if name in settings else "not set" for settings in (one, other))
             return f"{name} is {' and '.join(said)}"
     return None
 
 
-def _is_of_the_machine(name: str) -> bool:
-    return name == FOLD or any(name == own or name.startswith(f"{own}.") for own in _OF_THE_MACHINE)
+def _is_of(settings: Sequence[str], name: str) -> bool:
+    return any(name == own or name.startswith(f"{own}.") for own in settings)
 
 
 def machine_words(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
@@ -118,6 +131,16 @@ def machine_words(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
         for name in changed
         if now[name] != then.get(name, _MISSING)
     ]
+
+
+def chosen_by(settings: Mapping[str, Any]) -> str | None:
+    """The score of the validation cases by which a run chose its best checkpoint, or stopped; ``None`` for none.
+
+    Example:
+        >>> chosen_by({"trainer.callbacks.0.init_args.monitor": "val/dice"})
+        'val/dice'
+    """
+    return next((str(value) for name, value in settings.items() if value and _MONITOR.fullmatch(name)), None)
 
 
 def expect_fold_setting(settings: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ def with_spread(folds: Mapping[int, Scores]) -> dict[str, Scores]:
     lines = {str(number): dict(scores) for number, scores in folds.items()}
     mean: Scores = {}
     std: Scores = {}
-    for name in next(iter(folds.values())):
+    for name in dict.fromkeys(name for scores in folds.values() for name in scores):
         values = np.array([scores.get(name, np.nan) for scores in folds.values()])
         values = values[~np.isnan(values)]
         mean[name] = float(values.mean()) if values.size else float("nan")
@@ -75,7 +75,7 @@ def with_spread(folds: Mapping[int, Scores]) -> dict[str, Scores]:
 
 def write_lines(path: Path, lines: Mapping[str, Scores]) -> None:
     """Write the table, whole or not at all; a score that is not defined stays blank."""
-    columns = list(next(iter(lines.values())))
+    columns = list(lines["mean"])  # of all folds
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["fold", *columns])
@@ -98,7 +98,7 @@ def format_lines(lines: Mapping[str, Scores], title: str) -> str:
     folds = [scores for name, scores in lines.items() if name not in ("mean", "std")]
     text = [
         f"{shown.ljust(width)}   {mean[name]:.4f} +- {std[name]:.4f}   "
-        f"({', '.join(f'{scores[name]:.4f}' for scores in folds)})"
+        f"({', '.join(f'{scores.get(name, np.nan):.4f}' for scores in folds)})"
         for name, shown in titles.items()
     ]
     return "\n".join([title, *text])

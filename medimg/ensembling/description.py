@@ -95,7 +95,8 @@ def agreed_description(
         mixed_splits: Let members of different splits meet.
 
     Returns:
-        What holds for all members; a value that only some state is taken from them.
+        What holds for all members; a value that only some state is taken from them, but of ``part`` and ``in_split``
+        that of the member whose cases are the most doubtful: test cases, then predicted and unknown ones.
 
     Raises:
         DataError: If members differ in classes, labels, head or task, stem from different splits, or are of different
@@ -133,7 +134,15 @@ def agreed_description(
                 f"and {_shown(other[1])} in {other[0]}. Combine members of one task only."
             )
     common.pop("checkpoint", None)
-    return Description(**common)
+    return Description(**common | _cases_of_all(descriptions))
+
+
+def _cases_of_all(descriptions: Sequence[Description]) -> dict[str, Any]:
+    """Which cases all members predict: the word of one that they are unseen does not hold for the others."""
+    parts, trained = ([getattr(one, name) for one in descriptions] for name in ("part", "in_split"))
+    doubtful = next((part for part in ("test", "predict", None) if part in parts), parts[0])
+    seen = max((number for number in trained if number is not None), default=None)
+    return {"part": doubtful, "in_split": None if seen == 0 and None in trained else seen}
 
 
 def _expect_unseen(names: Sequence[str], descriptions: Sequence[Description]) -> None:

@@ -69,8 +69,9 @@ def _written(folder: Path) -> list[Path]:
         WEIGHTS,
         *(f"{case}{ending}" for case in cases for ending in (".nii.gz", ".npz")),
     }
-    # Only what lies in the folder itself, whatever the file says.
-    return [path for path in folder.iterdir() if path.name in names]
+    # Only what lies in the folder itself, whatever the file says; predictions.json, without which it is none, first.
+    found = [path for path in folder.iterdir() if path.name in names]
+    return sorted(found, key=lambda path: path.name != PREDICTIONS)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tables of classifications put together: one row a case, the labels' columns averaged or ranked."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,8 @@ def read_member_table(name: str, path: Path) -> MemberTable:
         path: Its ``per_case.csv``.
 
     Raises:
-        DataError: If the table cannot be read, a case stands twice, or a probability is missing or
-            outside [0, 1].
+        DataError: If the table cannot be read, a case stands twice, a probability is missing or outside [0, 1], or a
+            target is neither in [0, 1] nor unknown (blank or -1).
     """
     rows = read_label_table(path)
     doubled = [case for case, count in Counter(str(row[CASE_COLUMN]) for row in rows).items() if count > 1]
@@ -79,7 +80,21 @@ def read_member_table(name: str, path: Path) -> MemberTable:
                     f"{path}: case {row[CASE_COLUMN]}: expected a probability in [0, 1] in column "
                     f"{PROB_PREFIX}{label}, found {value:g}. Predict again, or leave the member out."
                 )
+            if (column := TARGET_PREFIX + label) in row:
+                row[column] = _target(path, row, column)
     return MemberTable(name, {str(row[CASE_COLUMN]): row for row in rows}, labels)
+
+
+def _target(path: Path, row: Row, column: str) -> float:
+    target = float(row[column])
+    if target == -1:
+        return math.nan
+    if target < 0 or target > 1:
+        raise DataError(
+            f"{path}: case {row[CASE_COLUMN]}: expected 1, 0, a share between, or blank or -1 where unknown, in column "
+            f"{column}, found {target:g}. Mend the table."
+        )
+    return target
 
 
 @dataclass(frozen=True, slots=True)

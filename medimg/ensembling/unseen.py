@@ -109,11 +109,7 @@ def _refuse_seen(table: Path, part: object, *, known: bool, vouched: bool) -> No
             f"{table}: its predictions.json says that these are test cases. What is fitted on them can no longer "
             "be judged by them: take out-of-fold predictions, as `medimg crossval` gathers, or a run's validate folder."
         )
-    named = [
-        name
-        for name in (table.parent.name, table.stem)
-        if _TEST_WORDS & set(re.split(r"[\W_]+", name.lower()))
-    ]
+    named = [name for name in (table.parent.name, table.stem) if names_a_test(name)]
     # A run's own folder of that name may hold validation cases.
     if named and not known:
         raise DataError(
@@ -125,6 +121,16 @@ def _refuse_seen(table: Path, part: object, *, known: bool, vouched: bool) -> No
             f'{table}: nothing says which cases these are: expected "part": "validation" in a predictions.json '
             "beside it. If no model was trained on them and they are not the test set, say so with --unseen."
         )
+
+
+def names_a_test(name: str) -> bool:
+    """Whether one of the words of a name says that it is of test cases.
+
+    Example:
+        >>> [names_a_test(name) for name in ("my-Test_set", "holdout", "latest")]
+        [True, True, False]
+    """
+    return bool(_TEST_WORDS & set(re.split(r"[\W_]+", name.lower())))
 
 
 def _unknown_as_nan(row: Row) -> Row:

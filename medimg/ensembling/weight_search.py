@@ -125,6 +125,8 @@ def _best_start(stack: Stack, score: Score, order: NDArray[np.intp]) -> tuple[Fl
         value = score(total / size)
         if value > best + _BETTER or not found:
             best, found, sum_of_best = value, size, total
+    if best == -np.inf:  # not defined for any: nothing is known to be better than equal weights
+        found, sum_of_best = len(stack), total
     counts = np.isin(np.arange(len(stack)), order[:found]).astype(np.float64)
     return counts, sum_of_best, best
 

@@ -98,7 +98,11 @@ def find_references(folder: Path) -> dict[str, Path]:
         for path in sorted(folder.rglob("*.nii*"))
         if is_nifti(path) and _image_stem(path) != case_of(path) and path.name[0] not in "._"
     ]
-    return {case_of(path): path for path in deep} or find_masks(folder)
+    cases: dict[str, Path] = {}
+    for path in deep:
+        if (other := cases.setdefault(case_of(path), path)) != path:
+            raise DataError(f"case {case_of(path)} has two references: {other} and {path}. Keep one of them.")
+    return cases or find_masks(folder)
 
 
 def case_of(path: Path) -> str:

@@ -72,8 +72,9 @@ def _written(folder: Path) -> list[Path]:
         return []
     own = read_facts(folder).get(_OWN)
     names = own.get("files", []) if isinstance(own, dict) else []
-    # Only what lies in the folder itself, whatever the file says.
-    return [path for path in folder.iterdir() if path.name in names]
+    # Only what lies in the folder itself, whatever the file says; predictions.json, without which it is none, first.
+    found = [path for path in folder.iterdir() if path.name in names]
+    return sorted(found, key=lambda path: path.name != PREDICTIONS)
 
 
 def clear_out(out: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Background this sure is not worth a CRF, unless doubtful voxels lie near.
 _SURE = 0.01
+# Dust of other frameworks' float32 beyond 0 and 1.
+_DUST = 1e-5
 # Standard deviations of the wider kernel beyond which a voxel is not heard.
 _REACH = 3.0
 
@@ -70,7 +72,7 @@ class Refinement:
         settings = self.crf or CrfSettings()
         doubtful = probs[0] < 1 - _SURE if self.exclusive else probs.max(axis=0) > _SURE
         reach_mm = _REACH * max(settings.sigma_mm, settings.smooth_sigma_mm)
-        box = (slice(None), *_box(doubtful | np.isnan(probs[0]), mask.spacing_mm, reach_mm))
+        box = (slice(None), *_box(doubtful, mask.spacing_mm, reach_mm))
         if not probs[box].size:
             return
         try:
@@ -95,6 +97,12 @@ class Refinement:
                 "Write probabilities and mask on one grid."
             )
         probs = np.stack([channel.astype(np.float32) for channel in opened.channels()])
+        low, high = float(probs.min()), float(probs.max())
+        if not (low >= -_DUST and high <= 1 + _DUST):  # NaN is neither
+            raise DataError(
+                f"{path}: expected probabilities in [0, 1], found {low:g} to {high:g}. Write probabilities and not "
+                "logits, and predict again with --probabilities."
+            )
         return probs.reshape(len(probs), *shape)
 
 

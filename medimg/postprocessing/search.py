@@ -41,6 +41,7 @@ class Found:
         after: The same under the rules, which these very cases chose.
         honest: The same under the rules chosen without the case's fold.
         picks: Rules chosen without each fold.
+        fold: Fold of each case, shape (N,).
     """
 
     rules: Chain
@@ -48,6 +49,7 @@ class Found:
     after: FloatArray
     honest: FloatArray
     picks: tuple[Chain, ...]
+    fold: NDArray[np.intp]
 
 
 def search_rules(
@@ -103,7 +105,9 @@ def search_rules(
     fitted = nested_fit(grow, patients, folds=folds, seed=seed)
     under = [scores_after(chain)[:, 0] for chain in fitted.without]  # each (N, K)
     honest = np.stack([under[fold][case] for case, fold in enumerate(fitted.fold)])
-    return Found(fitted.final, known[()][:, 0], scores_after(fitted.final)[:, 0], honest, fitted.without)
+    return Found(
+        fitted.final, known[()][:, 0], scores_after(fitted.final)[:, 0], honest, fitted.without, fitted.fold
+    )
 
 
 def case_means(scores: FloatArray) -> FloatArray:

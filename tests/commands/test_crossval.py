@@ -33,7 +33,14 @@ class FakeRuns:
         self.captured = words
         epochs = int(words[words.index("--trainer.max_epochs") + 1]) if "--trainer.max_epochs" in words else 2
         settings = {"experiment": "e", "trainer": {"max_epochs": epochs}, "data": {"init_args": {"fold": 0}}}
+        if "--tta" in words:
+            settings["tta"] = words[words.index("--tta") + 1]
         return SimpleNamespace(returncode=0, stdout=yaml.safe_dump(settings), stderr="")
+
+    def run_here(self, verb):
+        """Let another function stand in for the processes."""
+        self.runs_verb = verb
+        self.patch.setattr("medimg.crossval.processes.run_verb", verb)
 
     def run(self, words, lock):
         verb, number = words[0], self._number(words)
@@ -61,7 +68,8 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("exp.yaml").write_text("data: {}\n")
     runs = FakeRuns(tmp_path / "lightning_logs" / "exp")
-    monkeypatch.setattr("medimg.crossval.processes.run_verb", runs.run)
+    runs.patch = monkeypatch
+    runs.run_here(runs.run)
     monkeypatch.setattr("medimg.crossval.processes.capture_verb", runs.capture)
     return runs
 
@@ -224,6 +232,154 @@ def test_words_of_the_runs_are_told_from_our_own():
     )
 
 
+def test_what_was_tested_by_hand_before_the_end_of_a_training_does_not_count(fake):
+    run = write_fold(fake.place, 1)
+    (run / "fitted.json").unlink()  # stopped, looked at by hand, and gone on with
+    early = (run / "test" / "predictions.json").read_text()
+
+    def resumed(words, lock):
+        fake.calls.append((1, words[0]))
+        if words[0] == "test":
+            (run / "test" / "predictions.json").write_text(early)
+        return 0
+
+    fake.run_here(resumed)
+    assert crossval("--folds", "1") == 0
+    assert fake.calls == [(1, "fit"), (1, "test")]
+
+
+def test_a_training_begun_anew_is_the_one_that_is_tested(fake):
+    old = write_fold(fake.place, 1)  # stopped, and tested by hand
+    (old / "fitted.json").unlink()
+
+    def anew(words, lock):
+        fake.calls.append((1, words[0]))
+        new = old.with_name("version_1")
+        if words[0] == "fit":
+            write_fold(fake.place.parent / "fresh", 1, upto="fit").rename(new)
+        else:
+            assert "lightning_logs/exp/fold_1/version_1/config.yaml" in words
+            shutil.copytree(old / "test", new / "test")
+        return 0
+
+    fake.run_here(anew)
+    assert crossval("--folds", "1", "--resume", "false") == 0
+    assert fake.calls == [(1, "fit"), (1, "test")]
+    assert not (old / "fitted.json").exists()
+    assert (old / "test" / "predictions.json").is_file()
+
+
+def test_an_epoch_chosen_on_the_cases_that_judge_it_is_told(fake, capsys):
+    assert crossval("--folds", "0") == 0
+    assert "was chosen by" not in capsys.readouterr().err
+    path = fake.place / "fold_0" / "version_0" / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["trainer"]["callbacks"] = [{"class_path": "A", "init_args": {"monitor": "val/auroc"}}]
+    path.write_text(yaml.safe_dump(settings))
+    assert crossval("--gather") == 0
+    assert (
+        "the epoch of each fold was chosen by val/auroc of the cases that judge it" in capsys.readouterr().err
+    )
+
+
+# ---- the weights of another experiment -----------------------------------------------------------
+
+
+@pytest.fixture
+def lent(fake, tmp_path):
+    """The folds of ``exp`` are trained; what runs from here on tests them once more."""
+    assert crossval() == 0
+    for fold in range(3):
+        (fake.place / f"fold_{fold}" / "version_0" / "checkpoints" / "last.ckpt").write_text(
+            f"weights {fold}"
+        )
+    fake.calls.clear()
+    fake.place = tmp_path / "lightning_logs" / "again"
+
+    def test_only(words, lock):
+        number = fake._number(words)
+        fake.calls.append((number, words[0]))
+        run = Path(words[words.index("--config") + 1]).parent
+        shutil.copytree(fake.place.parent / "exp" / f"fold_{number}" / "version_0" / "test", run / "test")
+        return 0
+
+    fake.run_here(test_only)
+    return fake
+
+
+AGAIN = ("--experiment", "again", "--weights_of", "exp", "--tta", "mirror")
+
+
+def test_the_weights_of_another_experiment_are_tested_and_never_trained(lent, capsys):
+    assert crossval(*AGAIN) == 0
+    assert lent.calls == [(fold, "test") for fold in range(3)]
+    assert lent.captured[-3:] == ["--tta", "mirror", "--print_config"]
+    for fold in range(3):
+        first, again = (lent.place.parent / name / f"fold_{fold}" / "version_0" for name in ("exp", "again"))
+        assert (again / "checkpoints" / "last.ckpt").samefile(first / "checkpoints" / "last.ckpt")
+        assert (again / "split.json").read_text() == (first / "split.json").read_text()
+        settings = yaml.safe_load((again / "config.yaml").read_text())
+        assert (settings["tta"], settings["data"]["init_args"]["fold"]) == ("mirror", fold)
+        assert settings["experiment"] == f"fold_{fold}" and settings["logs"].endswith("again")
+        assert json.loads((again / "fitted.json").read_text())["weights_of"] == "exp"
+    rows = read_per_case(lent.place / "out_of_fold" / "per_case.csv")
+    assert [row["case_id"] for row in rows] == [case for fold in range(3) for case in cases_of(fold)]
+    lent.calls.clear()
+    assert crossval(*AGAIN) == 0
+    assert lent.calls == []
+    capsys.readouterr()
+    assert crossval(*AGAIN, "--gather") == 0
+    assert "all 3 folds" in capsys.readouterr().out
+
+
+def test_the_last_line_names_the_experiment_again(lent, capsys):
+    assert crossval(*AGAIN, "--folds", "0", "--logs", "lightning_logs") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    words = "--folds 1,2 --experiment again --logs lightning_logs --weights_of exp --tta mirror"
+    assert last == f"next: medimg crossval --config exp.yaml {words}"
+
+
+def test_a_borrowed_fold_that_was_killed_goes_on(lent):
+    tested = lent.runs_verb
+    (lent.place / "fold_0" / "version_0" / "checkpoints").mkdir(parents=True)  # killed while it was laid out
+    lent.run_here(lambda words, lock: 143)
+    assert crossval(*AGAIN) == 143
+    lent.run_here(tested)
+    assert crossval(*AGAIN) == 0
+    assert lent.calls == [(fold, "test") for fold in range(3)]
+    assert not list(lent.place.glob("fold_0/version_2"))
+
+
+def test_weights_that_cannot_be_tested_are_refused(lent, capsys):
+    def said(*words):
+        assert crossval(*words) == 2
+        return capsys.readouterr().err
+
+    assert "--weights_of again: is the experiment itself" in said(
+        "--experiment", "again", "--weights_of", "again"
+    )
+    assert "fold 0 is not trained in lightning_logs/none" in said(
+        "--experiment", "again", "--weights_of", "none"
+    )
+    assert "named by one plain folder name, not 'a/b'" in said("--experiment", "again", "--weights_of", "a/b")
+    assert "trained with other settings: trainer.max_epochs is 2 and 3 now" in said(
+        *AGAIN, "--trainer.max_epochs", "3"
+    )
+    assert "--calibration is no option of crossval" in said(*AGAIN, "--calibration", "c.json")
+    assert "was trained itself, found --weights_of none" in said("--weights_of", "none")
+    assert lent.calls == []
+    assert crossval(*AGAIN) == 0
+    assert "has the weights of exp, found no --weights_of" in said("--experiment", "again", "--tta", "mirror")
+    (lent.place.parent / "exp" / "fold_1" / "version_0" / "checkpoints" / "last.ckpt").write_text("newer")
+    assert "lightning_logs/again/fold_1: was tested with other weights than" in said(*AGAIN)
+
+
+def test_a_damaged_note_is_named(fake, capsys):
+    (write_fold(fake.place, 0) / "fitted.json").write_text("{")
+    assert crossval() == 2
+    assert "fitted.json: cannot be read" in capsys.readouterr().err
+
+
 # ---- real runs of tiny networks ------------------------------------------------------------------
 
 
@@ -264,6 +420,16 @@ def test_a_classification_is_cross_validated_and_ensembled(tmp_path, write_class
     assert len({one["split"] for one in facts}) == 1
     with (place / "crossval.csv").open() as stream:
         assert [row["fold"] for row in csv.DictReader(stream)] == ["0", "1", "mean", "std"]
+    again = ("--experiment", "again", "--weights_of", "classification", "--tta", "mirror")
+    run(tmp_path, "classification.yaml", tmp_path / "data", *again)
+    other = place.with_name("again")
+    assert not list(other.glob("fold_*/version_*/metrics.csv"))  # nothing was trained
+    assert [row["case_id"] for row in read_per_case(other / "out_of_fold" / "per_case.csv")] == [
+        row["case_id"] for row in rows
+    ]
+    assert json.loads((other / "out_of_fold" / "predictions.json").read_text())["tta"] == [
+        "FlipTTA(axes=('horizontal',))"
+    ]
     copy = tmp_path / "copy"
     shutil.copytree(place / "out_of_fold", copy)
     assert main(["ensemble", str(place / "out_of_fold"), str(copy), "--out", str(tmp_path / "both")]) == 0

@@ -9,10 +9,13 @@ from sklearn.metrics import roc_auc_score
 
 from medimg.cli import main
 from medimg.commands.ensemble import ensemble
+from medimg.commands.ensemble_search import search_report
 from medimg.ensembling.calibration_file import Calibration, write_calibration
 from medimg.ensembling.calibrators import Temperature
+from medimg.ensembling.weights_file import SearchedWeights
 from medimg.errors import ConfigError, DataError
 from medimg.io.nifti import read_mask, write_image
+from medimg.scoring.bootstrap import Interval
 from medimg.scoring.label_table import label_row, write_label_table
 
 VALIDATION = {"split": "s1", "part": "validation", "fold": None}
@@ -153,6 +156,10 @@ def test_cases_that_are_to_judge_are_not_searched_on(tables, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     for folder in tables:
         (folder / "predictions.json").unlink()
+    named = make_table(tmp_path / "my_test", 1.0, 5)
+    (named / "predictions.json").unlink()
+    with pytest.raises(DataError, match=r"its name says that these are test cases.*Weights chosen on them"):
+        ensemble([tables[0], named], out=tmp_path / "out", weights=["greedy"])
     ensemble(tables, out=tmp_path / "out", weights=["greedy"])
     assert "nothing says which cases these are" in capsys.readouterr().err
 
@@ -238,7 +245,7 @@ def test_weights_that_were_searched_are_not_lost(tables, tmp_path):
         ensemble(tables, out=out, weights=["greedy"])
 
 
-def test_the_combined_table_is_calibrated(tables, tmp_path):
+def test_the_combined_table_is_calibrated(tables, tmp_path, capsys):
     path = tmp_path / "calibration.json"
     maps = {"x": Temperature(2.0)}
     write_calibration(path, Calibration("temperature", "binary", ("x",), maps, {"x": 0.4}))
@@ -252,5 +259,20 @@ def test_the_combined_table_is_calibrated(tables, tmp_path):
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits / 2)))
     assert column(tmp_path / "out", "pred_x") == list((found > 0.4).astype(float))
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["calibration"]
+    assert not capsys.readouterr().err
+    write_calibration(path, Calibration("temperature", "binary", ("x",), maps, split="s1"))
+    ensemble(tables, out=tmp_path / "same", calibration=path)
+    assert "fitted on out-of-fold predictions of this split" in capsys.readouterr().err
     with pytest.raises(DataError, match="went through the calibration"):
         ensemble([tmp_path / "out", tables[0]], out=tmp_path / "twice", calibration=path)
+
+
+@pytest.mark.parametrize(("low", "advised"), [(0.001, "--weights_from"), (-0.001, "--weights equal")])
+def test_what_is_to_be_run_next_is_what_the_verdict_says(low, advised, tmp_path):
+    found = SearchedWeights(
+        "greedy", "mean", "auroc", ("A", "B"), (1.0, 0.0), (), (0.8, 0.7), 0.8, 0.82, 0.81,
+        Interval(0.01, low, 0.02, 60, 0),
+    )  # fmt: skip
+    lines = search_report(tmp_path, "mean", found).splitlines()
+    assert advised in lines[-1]
+    assert any("equal weights are the safer choice" in line for line in lines) == (low < 0)

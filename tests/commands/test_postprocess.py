@@ -15,6 +15,7 @@ from medimg.io.raster import read_raster, write_png
 from medimg.postprocessing.components import keep_largest
 from medimg.postprocessing.dense_crf import CrfSettings, dense_crf
 from medimg.postprocessing.rules import Rule, read_rules
+from medimg.postprocessing.search import Found
 
 FACTS = {
     "classes": ["a", "b"],
@@ -41,6 +42,16 @@ def with_crumbs(mask, seed):
         places = rng.integers(0, 3, (3, 2))
         crumbs[5, places[:, 0] + 13 * (label == 1), places[:, 1]] = label
     return crumbs
+
+
+def mean_dice(folder):
+    """By hand: over the nine cases and both labels, none of which is empty."""
+    pairs = [
+        (read_mask(folder / f"c{number}.nii.gz") == label, truth(number) == label)
+        for number in range(9)
+        for label in (1, 2)
+    ]
+    return np.mean([2 * (one & other).sum() / (one.sum() + other.sum()) for one, other in pairs])
 
 
 @pytest.fixture
@@ -91,11 +102,26 @@ def test_the_search_finds_what_helps_and_writes_rules_for_the_test_set(masks, tm
     assert content["honest_gain"]["low"] > 0
     assert "mean" in printed
     assert "after, nested" in printed
-    for number in range(9):
-        np.testing.assert_array_equal(read_mask(out / f"c{number}.nii.gz"), truth(number))
+    assert mean_dice(out) == pytest.approx(content["mean_dice"]["after_nested"])
     assert postprocess(masks, out=tmp_path / "again", rules=out / "rules.json") == 0
-    assert (tmp_path / "again" / "c3.nii.gz").read_bytes() == (out / "c3.nii.gz").read_bytes()
+    assert mean_dice(tmp_path / "again") == content["mean_dice"]["after_in_sample"]
     assert len(read_rules(out / "rules.json")) >= 1
+
+
+def test_a_mask_is_mended_by_the_rules_that_its_fold_did_not_choose(masks, tmp_path, monkeypatch, capsys):
+    rule, fold, scores = Rule("keep_largest", "a", (1,)), np.arange(9) % 2, np.zeros((9, 2))
+    found = Found((rule,), scores, scores, scores, ((), (rule,)), fold)
+    monkeypatch.setattr("medimg.commands.postprocess_search.search_rules", lambda *args: found)
+    postprocess(masks, out=tmp_path / "out", search=True, references=tmp_path / "ref")
+    assert "each by the rules chosen without its fold" in capsys.readouterr().out
+    postprocess(masks, out=tmp_path / "all", rules=tmp_path / "out" / "rules.json")
+    read = {
+        place: [(tmp_path / place / f"c{n}.nii.gz").read_bytes() for n in range(9)]
+        for place in ("masks", "all", "out")
+    }
+    assert read["masks"] != read["all"]
+    expected = [read["all" if fold[n] else "masks"][n] for n in range(9)]
+    assert read["out"] == expected
 
 
 def test_a_search_that_finds_nothing_changes_nothing(masks, tmp_path, capsys):
@@ -118,9 +144,19 @@ def test_patients_are_those_of_the_table(masks, tmp_path):
 
 
 def test_a_search_on_a_test_set_is_refused(masks, tmp_path):
-    (masks / "predictions.json").write_text(json.dumps({**FACTS, "part": "test"}))
-    with pytest.raises(ConfigError, match=r"predictions of a test set .*Search on out-of-fold"):
-        postprocess(masks, out=tmp_path / "out", search=True, references=tmp_path / "ref")
+    for facts, said in (
+        ({"part": "test"}, "these are test cases"),
+        ({"part": "predict", "in_split": 9}, "9 cases that train or validate"),
+    ):
+        (masks / "predictions.json").write_text(json.dumps({**FACTS, **facts}))
+        with pytest.raises(DataError, match=rf"{said}.*Rules chosen on them.*search on out-of-fold.*--rules"):
+            postprocess(masks, out=tmp_path / "out", search=True, references=tmp_path / "ref")
+    (masks / "predictions.json").unlink()
+    with pytest.raises(DataError, match="its name says that these are test cases"):
+        postprocess(
+            masks.rename(tmp_path / "test"), out=tmp_path / "out", search=True, references=tmp_path / "ref",
+            labels="a=1",
+        )  # fmt: skip
 
 
 def test_pictures_are_mended_too(tmp_path, capsys):

@@ -20,10 +20,11 @@ def files(tmp_path):
 
 
 def test_the_table_tells_before_in_sample_and_nested(files, tmp_path, capsys):
-    found = find_rules(
+    found, own = find_rules(
         files, tmp_path / "ref", {"mass": (1,)}, {"mass": (1,)}, "brats", tmp_path / "out", 1, None
     )
     assert found == (Rule("keep_largest", "mass", (1,)),)
+    assert own == dict.fromkeys(files, found)
     assert read_rules(tmp_path / "out" / RULES_FILE) == found
     lines = capsys.readouterr().out.splitlines()
     dice = np.mean([2 * n / (2 * n + 1) for n in (24, 30)])

@@ -37,6 +37,13 @@ def test_a_finished_run_comes_before_a_newer_one_that_is_not(tmp_path):
     assert find_fold(tmp_path, 1) is None
 
 
+def test_a_trained_run_comes_before_one_that_was_tested_before_its_end(tmp_path):
+    early = write_fold(tmp_path, 0)
+    (early / "fitted.json").unlink()
+    write_fold(tmp_path / "b", 0, upto="fitted").rename(early.with_name("version_1"))
+    assert find_fold(tmp_path, 0).run.version == 1
+
+
 def test_a_test_is_finished_only_for_its_own_split_and_fold(tmp_path):
     run = write_fold(tmp_path, 0)
     path = run / "test" / "predictions.json"

@@ -78,7 +78,7 @@ def test_masks_are_copied_where_links_cannot_be_made(tmp_path, monkeypatch):
     def refuse(source, target):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr("medimg.crossval.gather.os.link", refuse)
+    monkeypatch.setattr("medimg.io.files.os.link", refuse)
     folder = gathered(make(tmp_path, kind="masks")).folder
     source = tmp_path / "fold_0" / "version_0" / "test" / "masks" / "c0a.nii.gz"
     assert (folder / "c0a.nii.gz").read_bytes() == source.read_bytes()
@@ -173,3 +173,18 @@ def test_folds_of_other_classes_are_refused(tmp_path):
     path = tmp_path / "fold_2" / "version_0" / "test" / "predictions.json"
     path.write_text(path.read_text().replace('["x"]', '["y"]'))
     refused(tmp_path, "expected the same classes in all members")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"tta": ["FlipTTA()"]}, r"its test-time augmentation is \['FlipTTA\(\)'\], that of .*fold_0.* None"),
+        ({"calibration": "0123"}, "went through the calibration 0123 already"),
+    ],
+)
+def test_a_fold_that_was_tested_by_hand_in_another_way_is_refused(tmp_path, facts, said):
+    make(tmp_path)
+    path = tmp_path / "fold_1" / "version_0" / "test" / "predictions.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    refused(tmp_path, said)
+    assert not (tmp_path / "crossval.csv").exists()

@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from medimg.crossval.settings import (
+    chosen_by,
     expect_fold_setting,
     first_difference,
     flat,
@@ -73,3 +74,18 @@ def test_a_data_module_without_folds_is_refused():
     expect_fold_setting({"data.init_args.fold": 0})
     with pytest.raises(ConfigError, match=r"my\.Data has no argument `fold`"):
         expect_fold_setting({"data.class_path": "my.Data"})
+
+
+def test_a_test_may_look_otherwise_with_the_same_weights_and_in_nothing_else():
+    then = {"tta": None, "model.init_args.scoring.inferer": None, "model.init_args.lr": 1}
+    now = {"tta": "mirror", "model.init_args.scoring.inferer.class_path": "A", "model.init_args.lr": 1}
+    assert first_difference(then, now) == "tta is None and 'mirror'"
+    assert first_difference(then, now, same_test=False) is None
+    for name in ("model.init_args.lr", "model.init_args.inferer.overlap", "calibration", "ttab"):
+        assert name in first_difference(then, {**now, name: 2}, same_test=False)
+
+
+def test_an_epoch_that_was_chosen_is_found():
+    assert chosen_by({"trainer.callbacks.0.init_args.monitor": None, "monitor": "x"}) is None
+    names = ("trainer.callbacks.0.init_args.filename", "trainer.callbacks.11.init_args.monitor")
+    assert chosen_by(dict.fromkeys(names, "val/auroc")) == "val/auroc"

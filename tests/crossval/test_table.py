@@ -78,3 +78,12 @@ def test_the_text_shows_what_is_judged():
         "Dice ET",
         "mean Dice, test cases",
     ]
+
+
+def test_a_score_that_the_first_fold_lacks_has_its_column(tmp_path):
+    lines = with_spread({0: {"dice_a": 0.5}, 1: {"dice_a": 0.7, "dice_b": 0.4}})
+    assert lines["mean"] == pytest.approx({"dice_a": 0.6, "dice_b": 0.4})
+    assert "Dice b" in format_lines(lines, "title") and "(nan, 0.4000)" in format_lines(lines, "title")
+    write_lines(tmp_path / "crossval.csv", lines)
+    with (tmp_path / "crossval.csv").open() as stream:
+        assert [row["dice_b"] for row in csv.DictReader(stream)] == ["", "0.4", "0.4", ""]

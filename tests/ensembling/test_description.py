@@ -150,3 +150,24 @@ def test_the_scheme_follows_the_classes():
 def test_a_scheme_that_cannot_be_written_is_refused(description, message):
     with pytest.raises(ConfigError, match=message):
         channel_scheme(description)
+
+
+@pytest.mark.parametrize(
+    ("members", "part", "in_split"),
+    [
+        (({"part": "validation"}, {"part": "validation"}), "validation", None),
+        (
+            ({"part": "validation"}, {"part": None}),
+            None,
+            None,
+        ),  # one member's word does not hold for the other
+        (({"part": None, "split": None}, {"part": "validation"}), None, None),
+        (({"part": "validation"}, {"part": "test"}), "test", None),
+        (({"part": "predict", "in_split": 0}, {"part": None, "split": None}), "predict", None),
+        (({"part": "predict", "in_split": 0}, {"part": "predict", "in_split": 0}), "predict", 0),
+        (({"part": None}, {"part": "predict", "in_split": 9}), "predict", 9),
+    ],
+)
+def test_cases_are_unseen_only_if_all_members_say_so(members, part, in_split):
+    common = agreed_description(["A", "B"], folds(*members), "masks")
+    assert (common.part, common.in_split) == (part, in_split)

@@ -115,3 +115,19 @@ def test_a_member_or_a_file_is_no_place_for_the_ensemble(tmp_path, members):
         check_out(tmp_path / "file", members, overwrite=True)
     with pytest.raises(ResourceError, match="cannot be written"), staged(tmp_path / "file" / "out"):
         pass
+
+
+def test_killed_while_it_is_replaced_a_folder_no_longer_looks_whole(tmp_path, members, monkeypatch):
+    out = tmp_path / "out"
+    write_ensemble(out, members, *"abcdefgh")
+    unlink = Path.unlink
+
+    def killed_after_one(path, **options):
+        unlink(path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed_after_one)
+    with pytest.raises(KeyboardInterrupt), staged(out) as folder:
+        (folder / "a.nii.gz").touch()
+    assert not (out / "predictions.json").exists()
+    assert len(list(out.glob("*.nii.gz"))) == 8

@@ -125,3 +125,14 @@ def test_a_damaged_table_is_refused(tmp_path, lines, message):
     path.write_text("case_id,prob_x\n" + lines)
     with pytest.raises(DataError, match=message):
         read_member_table("A", path)
+
+
+def test_unknown_targets_are_nan_in_every_spelling_and_odd_ones_are_refused(tmp_path):
+    path = tmp_path / "per_case.csv"
+    path.write_text("case_id,target_x,prob_x\na,-1,0.5\nb,,0.5\nc,nan,0.5\nd,0.3,0.5\n")
+    found = [row["target_x"] for row in read_member_table("A", path).rows.values()]
+    np.testing.assert_array_equal(found, [math.nan, math.nan, math.nan, 0.3])
+    for odd in ("2", "-0.5", "inf"):
+        path.write_text(f"case_id,target_x,prob_x\na,{odd},0.5\n")
+        with pytest.raises(DataError, match=f"case a: expected 1, 0, a share between.*target_x, found {odd}"):
+            read_member_table("A", path)

@@ -100,3 +100,9 @@ def test_each_fold_is_searched_without_its_patients(noisy, search):
         )
     for one, other in itertools.pairwise(sorted(zip(groups, fit.fold.tolist(), strict=True))):
         assert one[0] != other[0] or one[1] == other[1]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_where_the_objective_is_not_defined_weights_stay_equal(search):
+    members = np.random.default_rng(0).normal(size=(4, 10))
+    assert search_weights(members, lambda total: float("nan"), search) == (0.25,) * 4

@@ -165,3 +165,11 @@ def test_channels_are_divided_by_their_spread(tmp_path):
     assert channels[1][2, 0] * 3 == pytest.approx(channels[1][6, 0])
     with pytest.raises(DataError, match=r"expected the shape of the mask, \(8, 8\), found \(8, 9\)"):
         read_channels([tmp_path / "a.png"], (8, 8))
+
+
+def test_a_case_with_two_references_is_refused(tmp_path):
+    for place in ("new", "old"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a-seg.nii.gz").touch()
+    with pytest.raises(DataError, match=r"case a has two references: .*new.*a-seg\.nii\.gz and .*old"):
+        find_references(tmp_path)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from medimg.errors import ConfigError, DataError
@@ -64,3 +66,20 @@ def test_a_damaged_description_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read_facts(tmp_path)
     assert read_facts(tmp_path / "none") == {}
+
+
+def test_killed_while_it_is_cleared_a_folder_no_longer_looks_whole(tmp_path, monkeypatch):
+    for name in "abcdefgh":
+        (tmp_path / f"{name}.png").touch()
+    write_facts(tmp_path, {}, REPORTS, {})
+    unlink = Path.unlink
+
+    def killed_after_one(path, **options):
+        unlink(path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        clear_out(tmp_path)
+    assert not (tmp_path / "predictions.json").exists()
+    assert len(list(tmp_path.glob("*.png"))) == 8

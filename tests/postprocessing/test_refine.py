@@ -82,6 +82,15 @@ def test_files_that_do_not_fit_are_refused(refinement, tmp_path):
         refinement("b", MASK)
     with pytest.raises(DataError, match=r"expected the shape of the mask, \(5, 5\), found \(1, 20, 24\)"):
         refinement("a", MaskFile(np.zeros((5, 5), np.uint8), (1.0, 1.0)))
-    np.savez(tmp_path / "a.npz", probs=np.full((2, 1, *SHAPE), np.nan, np.float32))
-    with pytest.raises(DataError, match="case a: finite probabilities expected"):
-        replace(refinement, images=tmp_path)("a", MASK)
+    for odd, said in (
+        (np.nan, "found nan to nan"),
+        (np.inf, "to inf"),
+        (-np.inf, "found -inf"),
+        (3.0, "0 to 3"),
+    ):
+        probs = np.zeros((2, 1, *SHAPE), np.float32)
+        probs[1, 0, 0, 0] = odd  # not in the first channel, and beside sure background
+        np.savez(tmp_path / "a.npz", probs=probs)
+        for how in ({"images": tmp_path}, {"nest": (0, 1)}):
+            with pytest.raises(DataError, match=rf"a\.npz: expected probabilities in \[0, 1\].*{said}"):
+                replace(refinement, exclusive=False, **how)("a", MASK)
