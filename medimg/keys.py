@@ -17,4 +17,4 @@ WEIGHT = "weight"  # (B,)
 REFERENCE = "reference"  # list of B label maps (D, H, W) on the grids of their files
 GEOMETRY = "geometry"  # list of B ways back from the prepared grid to the file's
 SCHEME = "scheme"  # list of B label schemes
-SOURCE = "source"  # list of B paths of the image files, whose headers a prediction takes over
+SOURCE = "source"  # list of B tuples of image files; a prediction lies on the first, or on their series

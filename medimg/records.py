@@ -13,7 +13,8 @@ class Record:
     Attributes:
         case_id: Unique within the data set; names the files a run writes for this case.
         patient_id: Cases of one patient never stand on both sides of a split.
-        images: One file a channel, in the data set's channel order, or one 4D file with all of them.
+        images: One file a channel, in the data set's channel order, or one 4D file with all of them; or the files of
+            one DICOM series, which is one channel.
         mask: The label map, or ``None`` for a case without one.
         labels: Value of each label: 1 or 0, a number between for a soft label, NaN where it is unknown. A
             multi-class case has one label of 1.

@@ -15,7 +15,7 @@ from medimg.ensembling.calibration_file import CALIBRATION, Calibration
 from medimg.inference.export import export_probs
 from medimg.inference.views import describe_tta
 from medimg.io.files import atomic_write, safe_name
-from medimg.io.nifti import write_mask
+from medimg.io.mask_export import SaveAs, check_save_as, export_mask, mask_path
 from medimg.preparation.geometry import Geometry
 from medimg.runs import from_here
 from medimg.tasks import ClassificationTask, SegmentationTask
@@ -26,7 +26,7 @@ _Task = SegmentationTask | ClassificationTask
 
 
 class PredictionWriter(Callback):
-    """Write the label map of each case as ``<case>.nii.gz`` on the grid and with the header of its image.
+    """Write the label map of each case as ``<case>.nii.gz`` on the grid of its image, with the header of a NIfTI image.
 
     The files go into ``<run>/predict/``, ``<run>/test/masks/`` or ``<run>/validate/masks/``. Of a classification, which
     writes its rows itself, this only chooses the folder: ``<run>/predict/``, ``<run>/test/`` or ``<run>/validate/``.
@@ -37,14 +37,18 @@ class PredictionWriter(Callback):
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
         folder: Write here instead of into the run's folder.
+        save_as: Format of the label maps; ``dicom-seg`` needs cases that are DICOM series.
 
     Attributes:
         calibration: What the probabilities of a classification go through. They land in ``<run>/test_calibrated/``, so
             that those of the model stay.
     """
 
-    def __init__(self, probabilities: bool = False, folder: Path | None = None) -> None:
-        self.probabilities, self.folder = probabilities, folder
+    def __init__(
+        self, probabilities: bool = False, folder: Path | None = None, save_as: SaveAs = "nifti"
+    ) -> None:
+        check_save_as(save_as)
+        self.probabilities, self.folder, self.save_as = probabilities, folder, save_as
         self.calibration: Calibration | None = None
         self._place = Path()
         self._labels: dict[str, int] = {}
@@ -133,7 +137,8 @@ class PredictionWriter(Callback):
             grid: Geometry = batch[keys.GEOMETRY][number]
             self._grids[name] = {"shape": grid.source_shape, "spacing_mm": grid.source_spacing_mm}
             self._labels = dict(batch[keys.SCHEME][number].written)
-            write_mask(folder / f"{name}.nii.gz", outputs["labels"][number], like=batch[keys.SOURCE][number])
+            path = mask_path(folder, name, self.save_as)
+            export_mask(path, outputs["labels"][number], batch[keys.SOURCE][number], self._labels)
             if self.probabilities:
                 cropped = export_probs(
                     outputs["logits"][number], grid.cropped_shape, activation=pl_module.head

@@ -30,6 +30,7 @@ from medimg.commands.suggestions import shorten
 from medimg.ensembling.calibration_file import Calibration, read_calibration
 from medimg.errors import CheckpointError, ConfigError
 from medimg.inference.presets import Preset
+from medimg.io.mask_export import SaveAs
 from medimg.runs import (
     BEST,
     CONFIG,
@@ -137,12 +138,14 @@ class RunCLI(LightningCLI):
             "probabilities": "validate, test and predict: also write <case>.npz with the probabilities",
             "out": "validate, test and predict: folder for the predictions instead of the run's",
             "calibration": "test and predict: file of `medimg calibrate` that the probabilities go through",
+            "save_as": "predict: format of the masks; dicom-seg is for --data.predict_root DICOM_FOLDER",
             "tta": "test-time augmentation instead of the config's, everywhere but between epochs",
         }
         parser.add_argument("--score_best", type=bool, default=True, help=help_of["score_best"])
         parser.add_argument("--probabilities", type=bool, default=False, help=help_of["probabilities"])
         parser.add_argument("--out", type=Path | None, default=None, help=help_of["out"])
         parser.add_argument("--calibration", type=Path | None, default=None, help=help_of["calibration"])
+        parser.add_argument("--save_as", type=SaveAs | None, default=None, help=help_of["save_as"])
         parser.add_argument("--tta", type=Preset | None, default=None, help=help_of["tta"])
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="best, last or a path")
 
@@ -239,6 +242,7 @@ class RunCLI(LightningCLI):
                 probabilities=self.config.probabilities,
                 folder=self.config.out,
                 calibration=self.calibration,
+                save_as=self.config.save_as,
             )
         callbacks.append(self.interrupt)
         if not settings["fast_dev_run"]:
@@ -248,7 +252,7 @@ class RunCLI(LightningCLI):
     def _settings_yaml(self) -> str:
         """All settings but the checkpoint, which belongs to one call and not to the run."""
         settings = self.config.clone()
-        settings.ckpt_path = settings.out = settings.calibration = None
+        settings.ckpt_path = settings.out = settings.calibration = settings.save_as = None
         text: str = self.parser.dump(settings, skip_none=False)
         return text
 

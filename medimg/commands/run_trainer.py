@@ -22,6 +22,7 @@ from medimg.commands.precision import resolve_precision
 from medimg.commands.run_folder import MetricsLogger
 from medimg.ensembling.calibration_file import Calibration
 from medimg.errors import ConfigError
+from medimg.io.mask_export import SaveAs, check_save_as
 from medimg.runs import LAST, RunFolder
 from medimg.tasks import ClassificationTask, SegmentationTask
 
@@ -86,6 +87,7 @@ def direct_predictions(
     probabilities: bool,
     folder: Path | None,
     calibration: Calibration | None = None,
+    save_as: SaveAs | None = None,
 ) -> None:
     """Let what was typed decide where predictions go, whether the config names a writer or not.
 
@@ -95,9 +97,10 @@ def direct_predictions(
         probabilities: Also write probabilities.
         folder: Folder for the predictions instead of the run's.
         calibration: What the probabilities of a classification go through.
+        save_as: Format of the masks instead of the config's.
 
     Raises:
-        ConfigError: If the task is no classification.
+        ConfigError: If the task is no classification, or the format needs a package that is not installed.
         DataError: If the calibration is for other labels.
     """
     if calibration is not None:
@@ -113,6 +116,9 @@ def direct_predictions(
         if isinstance(callback, PredictionWriter):
             callback.probabilities = callback.probabilities or probabilities
             callback.folder = folder or callback.folder
+            if save_as is not None:
+                check_save_as(save_as)
+                callback.save_as = save_as
             callback.calibration = calibration
 
 

@@ -5,6 +5,7 @@ from medimg.datasets.chexpert import MIMICCXR, CheXpert
 from medimg.datasets.folder import ImageFolder
 from medimg.datasets.image_set import ImageSet
 from medimg.datasets.isic import ISIC2020
+from medimg.datasets.lidc import LIDC
 from medimg.datasets.medmnist import MedMNIST
 from medimg.datasets.ranzcr import RANZCR
 from medimg.datasets.recognise import index_dataset
@@ -17,6 +18,7 @@ from medimg.datasets.vinbigdata import VinBigData
 
 __all__ = [
     "ISIC2020",
+    "LIDC",
     "MIMICCXR",
     "RANZCR",
     "CheXpert",

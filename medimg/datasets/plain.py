@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medimg.datasets.decathlon import case_id_of
+from medimg.datasets.dicom_folder import holds_dicom, index_dicom
 from medimg.datasets.problems import Problems
 from medimg.errors import DataError
 from medimg.io.nifti import is_nifti, scan_channels
@@ -20,12 +21,13 @@ _LISTED = 6
 
 
 def index_plain(root: Path, *, like: DatasetIndex) -> DatasetIndex:
-    """Index a folder of NIfTI images that has no ``dataset.json``.
+    """Index a folder of NIfTI images, or of DICOM series, that has no ``dataset.json``.
 
     A case is one file, 3D for one channel or 4D with all of them; or, if any name in the folder ends in
     ``_0000``, nnU-Net's ``<case>_0000.nii.gz`` with one file a channel. Names that begin with ``.`` or ``_``
     are skipped, and no sub-folder is looked into but ``imagesTr`` and ``imagesTs``. Of single files the
-    header is read, so that a wrong number of channels is known before the first case is predicted.
+    header is read, so that a wrong number of channels is known before the first case is predicted. A folder without
+    NIfTI images that holds DICOM files is indexed by `medimg.datasets.dicom_folder.index_dicom`.
 
     Args:
         root: Folder of the images.
@@ -40,6 +42,10 @@ def index_plain(root: Path, *, like: DatasetIndex) -> DatasetIndex:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder of images, and there is none. Check the path.")
+    if not any(is_nifti(file) for folder in _FOLDERS for file in (root / folder).glob("*")) and holds_dicom(
+        root
+    ):
+        return index_dicom(root, like=like)
     files = _images(root)
     problems = Problems(root, "plain")
     numbered = any(case_id_of(file).endswith("_0000") for file in files)
@@ -51,6 +57,7 @@ def index_plain(root: Path, *, like: DatasetIndex) -> DatasetIndex:
         name=root.resolve().name,
         root=root,
         records=(),
+        test=(),
         unlabelled=tuple(sorted(records, key=lambda record: record.case_id)),
         folds=(),
     )

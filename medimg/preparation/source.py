@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medimg.errors import DataError
-from medimg.io.nifti import Form, Grid, read_grid, read_image, read_mask
+from medimg.io.nifti import Form, Grid, is_nifti, read_grid, read_image, read_mask
 from medimg.keys import IGNORE_INDEX
 from medimg.preparation.audit import compare_grids, unknown_labels
 from medimg.records import DatasetIndex, Record
@@ -46,6 +46,8 @@ def read_case(record: Record, index: DatasetIndex, *, form: Form = "agree") -> S
         DataError: If a file cannot be read, channels are missing, the grids of channels and mask differ
             by more than half a voxel, or the mask holds values that the data set does not declare.
     """
+    if record.images and not is_nifti(record.images[0]):
+        return _read_series(record, index)
     files = case_files(record)
     grids = [read_grid(path, form=form) for path in files]
     warnings = _compare_files(record.case_id, files, grids)
@@ -57,6 +59,20 @@ def read_case(record: Record, index: DatasetIndex, *, form: Form = "agree") -> S
 def case_files(record: Record) -> list[Path]:
     """Images of a case, and its mask if there is one."""
     return [*record.images, *([record.mask] if record.mask else [])]
+
+
+def _read_series(record: Record, index: DatasetIndex) -> SourceCase:
+    """A case whose image is a DICOM series; uneven slices are interpolated by their true positions."""
+    # pydicom is loaded for those who need it.
+    from medimg.io.dicom.series import read_series
+
+    if len(index.channels) != 1:
+        raise DataError(
+            f"{record.case_id}: expected {len(index.channels)} channels ({', '.join(index.channels)}), and a DICOM "
+            "series is one. Convert them with medimg convert, and name them <case>_0000.nii.gz, <case>_0001.nii.gz."
+        )
+    volume = read_series(record.images, resample=True)
+    return SourceCase(volume.voxels.astype(np.float32, copy=False)[None], None, volume.grid, volume.flags)
 
 
 def _compare_files(case_id: str, files: Sequence[Path], grids: Sequence[Grid]) -> list[str]:

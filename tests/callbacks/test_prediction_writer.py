@@ -31,7 +31,7 @@ def batch(tmp_path, write_volume):
     return {
         keys.CASE_ID: ["case/../1"],
         keys.GEOMETRY: [GEOMETRY],
-        keys.SOURCE: [source],
+        keys.SOURCE: [(source,)],
         keys.SCHEME: [scheme],
     }
 
@@ -67,7 +67,7 @@ def test_a_mask_takes_over_the_images_grid_and_header(batch, tmp_path):
     files = list((tmp_path / "run" / "predict").iterdir())
     assert len(files) == 1
     assert files[0].parent == tmp_path / "run" / "predict"  # 42: the name leads nowhere else
-    mask, image = nib.load(files[0]), nib.load(batch[keys.SOURCE][0])
+    mask, image = nib.load(files[0]), nib.load(batch[keys.SOURCE][0][0])
     np.testing.assert_array_equal(np.asarray(mask.dataobj).transpose(2, 1, 0), found["labels"][0])
     np.testing.assert_allclose(mask.affine, image.affine)
     assert mask.header["qform_code"] == image.header["qform_code"]

@@ -15,6 +15,7 @@ def like(*channels, order=()):
         channels=channels,
         labels={"liver": 1, "tumour": 2},
         records=(Record("a", "a", (Path("a.nii.gz"),)),),
+        test=(Record("t", "t", (Path("t.nii.gz"),)),),
         regions={"whole": (1, 2)},
         region_labels={"whole": 1},
         folds=((("a",), ("b",)),),
@@ -55,7 +56,7 @@ def test_one_file_a_case(folder, channels, caplog):
     assert index.unlabelled[0].images == (root / "scan_0001.nii.gz",)
     assert index.unlabelled[2].images == (root / "imagesTs/z.nii.gz",)
     assert all(record.mask is None for record in index.unlabelled)
-    assert (index.name, index.root, index.records, index.folds) == ("mine", root, (), ())
+    assert (index.name, index.root, index.records, index.test, index.folds) == ("mine", root, (), (), ())
     for kept in ("channels", "labels", "regions", "region_labels", "ignore_label", "channel_order"):
         assert getattr(index, kept) == getattr(trained, kept)
     assert "left out: notes.txt" in caplog.text

@@ -89,3 +89,38 @@ def nested(depth, *, defined):
         inner = item + len(body).to_bytes(4, "little") + body
         body = tag + len(inner).to_bytes(4, "little") + inner
     return body
+
+
+def write_enhanced(path, stored, grid, *, slopes=None, intercept=0.0, order=None, elements=None):
+    """Write int16 (D, H, W) on a grid as one enhanced CT file, with the frames in any ``order``."""
+    lps = np.diag([-1.0, -1, 1, 1]) @ grid.affine
+    lengths = np.linalg.norm(lps[:3, :3], axis=0)
+    order = range(len(stored)) if order is None else order
+    frames = [_frame(lps, depth, 1.0 if slopes is None else slopes[depth], intercept) for depth in order]
+    measures, turned, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [float(lengths[1]), float(lengths[0])]
+    measures.SliceThickness = float(lengths[2])
+    turned.ImageOrientationPatient = [float(f"{v:.10f}") for v in (lps[:3, :2] / lengths[:2]).T.ravel()]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [turned]
+    about = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1",
+        "Modality": "CT",
+        "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
+        "FrameOfReferenceUID": "1.2.3",
+        "SeriesNumber": 7,
+        "SharedFunctionalGroupsSequence": [shared],
+        "PerFrameFunctionalGroupsSequence": frames,
+    }
+    return write_dicom(path, stored[list(order)], elements=about | (elements or {}))
+
+
+def _frame(lps, depth, slope, intercept):
+    """The functional groups of one frame."""
+    place, content, values, group = Dataset(), Dataset(), Dataset(), Dataset()
+    place.ImagePositionPatient = [float(f"{v:.10f}") for v in lps[:3, 3] + depth * lps[:3, 2]]
+    content.StackID, content.InStackPositionNumber = "1", depth + 1
+    content.DimensionIndexValues = [depth + 1]
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = slope, intercept, "HU"
+    group.PlanePositionSequence, group.FrameContentSequence = [place], [content]
+    group.PixelValueTransformationSequence = [values]
+    return group

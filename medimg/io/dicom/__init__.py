@@ -1,4 +1,4 @@
-"""Single DICOM files as float32 images: headers not trusted, the fastest decoder for each transfer syntax."""
+"""DICOM files as float32 images, and series as volumes: headers not trusted, the fastest decoder for each syntax."""
 
 from medimg.io.dicom.image import DicomImage, read_image
 from medimg.io.dicom.parse import is_dicom

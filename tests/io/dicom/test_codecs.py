@@ -109,7 +109,7 @@ def test_an_arithmetic_jpeg_is_refused_by_name():
     ("syntax", "module", "package"),
     [(JPEG2000Lossless, "openjpeg", "pylibjpeg-openjpeg"), (RLELossless, "rle", "pylibjpeg-rle")],
 )
-def test_a_missing_decoder_is_named(tmp_path, monkeypatch, syntax, module, package):
+def test_fault_37_a_missing_decoder_is_named(tmp_path, monkeypatch, syntax, module, package):
     path = write_dicom(tmp_path / "a.dcm", DEEP, bits=12, syntax=syntax)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DataError, match=f"install the package {package}"):

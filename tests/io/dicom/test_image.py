@@ -68,7 +68,7 @@ def test_modality_units(write):
 
 
 @pytest.mark.parametrize("window", ["first", "none", (2048, 4096)])
-def test_monochrome1_is_the_negative(write, window):
+def test_fault_30_monochrome1_is_the_negative(write, window):
     plain = read_image(write(elements=WINDOWS), window=window).pixels
     negative = read_image(write(elements=WINDOWS, photometric="MONOCHROME1"), window=window).pixels
     np.testing.assert_allclose(negative, (4095 if window == "none" else 1) - plain, atol=1e-6)
@@ -110,14 +110,14 @@ def test_several_frames_and_one(write):
     np.testing.assert_array_equal(read_image(path, frame=1).pixels, both.pixels[1])
 
 
-def test_colours_are_in_zero_to_one(write):
+def test_fault_32_colours_are_in_zero_to_one(write):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     path = write(pixels=pixels)
     np.testing.assert_allclose(read_image(path).pixels, np.moveaxis(pixels, -1, 0) / 255, atol=1e-6)
     np.testing.assert_array_equal(read_image(path, window="none").pixels, np.moveaxis(pixels, -1, 0))
 
 
-def test_a_palette_becomes_colours(write):
+def test_fault_31_a_palette_becomes_colours(write):
     elements = {}
     for colour, entries in (("Red", [0, 65535]), ("Green", [257, 0]), ("Blue", [0, 257 * 128])):
         elements[f"{colour}PaletteColorLookupTableDescriptor"] = [2, 0, 16]
@@ -129,6 +129,6 @@ def test_a_palette_becomes_colours(write):
     np.testing.assert_allclose(found[:, 0, 1], [1, 0, 128 / 255], atol=1e-6)
 
 
-def test_a_palette_without_its_tables_is_refused(write):
+def test_fault_31_a_palette_without_its_tables_is_refused(write):
     with pytest.raises(DataError, match=r"a\.dcm"):
         read_image(write(pixels=np.zeros((2, 2), np.uint8), photometric="PALETTE COLOR"))

@@ -36,7 +36,7 @@ def test_a_whole_file_has_no_flags(good):
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_no_preamble_and_no_meta_are_read_and_flagged(tmp_path, good, syntax):
+def test_fault_34_no_preamble_and_no_meta_are_read_and_flagged(tmp_path, good, syntax):
     content = write_dicom(tmp_path / "other.dcm", PIXELS, syntax=syntax).read_bytes()
     begin = 132 + 12 + int.from_bytes(content[140:144], "little")
     bare = tmp_path / "bare.dcm"
@@ -61,7 +61,7 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("defined", [True, False])
-def test_sequences_nested_5000_deep_are_refused(tmp_path, defined):
+def test_fault_40_sequences_nested_5000_deep_are_refused(tmp_path, defined):
     body = nested(5000, defined=defined)
     path = tmp_path / "deep.dcm"
     path.write_bytes(part10(body, ExplicitVRLittleEndian))
@@ -92,7 +92,7 @@ def test_a_deflated_file_is_read(tmp_path):
     np.testing.assert_array_equal(read_image(path, window="none").pixels[0], PIXELS)
 
 
-def test_a_deflated_bomb_stops_at_the_limit(tmp_path, monkeypatch):
+def test_fault_39_a_deflated_bomb_stops_at_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(parse, "MAX_BYTES", 8 << 20)
     compress = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = compress.compress(element(0x0008, 0x0060, b"CS", b"OT") + b"\0" * (64 << 20)) + compress.flush()
@@ -117,7 +117,7 @@ def test_a_file_over_the_limit_is_refused_unread(good, monkeypatch):
     refused(good, "limit")
 
 
-def test_a_bad_vr_is_read_and_flagged_or_refused(tmp_path, good):
+def test_fault_36_a_bad_vr_is_read_and_flagged_or_refused(tmp_path, good):
     content = good.read_bytes()
     place = content.index(b"\x28\x00\x10\x00US")  # Rows
     path = tmp_path / "bad.dcm"

@@ -58,13 +58,13 @@ def test_bits_above_the_stored_ones_are_cleared(tmp_path, signed):
 
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
-def test_colours_come_back(tmp_path, syntax):
+def test_fault_32_colours_come_back(tmp_path, syntax):
     pixels = RANDOM.integers(0, 256, (36, 38, 3), np.uint8)
     path = write_dicom(tmp_path / "a.dcm", pixels, syntax=syntax)
     np.testing.assert_array_equal(read_stored(path)[0], pixels)
 
 
-def test_luminance_becomes_rgb(tmp_path):
+def test_fault_32_luminance_becomes_rgb(tmp_path):
     # PS3.3 C.7.6.3.1.2: pure red is Y 76, Cb 85, Cr 255 (rounded).
     red = np.full((4, 4, 3), (76, 85, 255), np.uint8)
     path = write_dicom(tmp_path / "a.dcm", red, photometric="YBR_FULL")
@@ -81,7 +81,7 @@ def test_big_endian_is_read():
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
 @pytest.mark.parametrize("lost", [30, 90])
-def test_truncated_pixel_data_are_refused(tmp_path, syntax, lost):
+def test_fault_35_truncated_pixel_data_are_refused(tmp_path, syntax, lost):
     pixels = RANDOM.integers(0, 65536, (36, 36)).astype(np.uint16)
     path = write_dicom(tmp_path / "a.dcm", pixels, syntax=syntax)
     path.write_bytes(path.read_bytes()[:-lost])
@@ -91,7 +91,7 @@ def test_truncated_pixel_data_are_refused(tmp_path, syntax, lost):
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless], ids=lambda uid: uid.name)
-def test_a_missing_frame_is_refused(tmp_path, syntax):
+def test_fault_35_a_missing_frame_is_refused(tmp_path, syntax):
     pixels = RANDOM.integers(0, 256, (2, 36, 36)).astype(np.uint8)
     path = write_dicom(tmp_path / "a.dcm", pixels, syntax=syntax)
     dataset = pydicom.dcmread(path)
@@ -103,7 +103,7 @@ def test_a_missing_frame_is_refused(tmp_path, syntax):
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
 @pytest.mark.parametrize("frames", [1, 2000])
-def test_65535_rows_and_columns_in_ten_bytes_are_refused_before_allocating(tmp_path, syntax, frames):
+def test_fault_38_65535_rows_and_columns_in_ten_bytes_are_refused_before_allocating(tmp_path, syntax, frames):
     size = {"Rows": 65535, "Columns": 65535, "NumberOfFrames": frames}
     dataset = make_dataset(np.zeros((1, 5), np.uint16), elements=size)
     if syntax.is_compressed:
@@ -154,7 +154,7 @@ def test_a_large_image_needs_data_before_memory(tmp_path):
         ("999", "cannot"),
     ],
 )
-def test_a_syntax_without_decoder_is_refused_by_name(tmp_path, number, words):
+def test_fault_37_a_syntax_without_decoder_is_refused_by_name(tmp_path, number, words):
     dataset = make_dataset(np.zeros((4, 4), np.uint8))
     dataset.PixelData = encapsulate([b"0123456789"])
     dataset["PixelData"].is_undefined_length = True
