@@ -65,4 +65,106 @@ def mammography(
     print(f"next: medimg fit --config configs/mammography.yaml --data.root {root}")
 
 
-phantom = {"brats": brats, "mammography": mammography}
+def ct(
+    out: Path,
+    *,
+    cases: int = 8,
+    seed: int = 0,
+    size: tuple[int, int, int] = (120, 512, 512),
+    workers: int = 1,
+) -> None:
+    """Write chest CT scans with known lung nodules, as DICOM series in Hounsfield units.
+
+    A folder of slices a case, truth.csv, and the true nodules as NIfTI. The same seed gives the
+    same files, and a stopped run goes on where it was.
+
+    Args:
+        out: New or empty folder to write to.
+        cases: Number of scans.
+        seed: Another seed gives other chests.
+        size: Voxels along depth, height and width, e.g. "[60,128,128]" for small scans of the same 300 x 340 x 340 mm.
+        workers: Processes to use; a scan takes about 0.3 GB in each at full size.
+    """
+    import shlex
+
+    # numpy, scipy and pydicom are loaded here, so that --help answers at once.
+    from medimg.phantoms.chest_scan import write_ct
+
+    folders = write_ct(out, cases=cases, seed=seed, size=size, workers=workers)
+    root = shlex.quote(str(out))
+    print(
+        f"{len(folders)} phantoms in {root}, {folders[0].name} to {folders[-1].name}; the truth is in truth.csv"
+    )
+    print(f"next: medimg convert {root} --out {shlex.quote(f'{out}-nifti')}")
+
+
+def lidc(
+    out: Path,
+    *,
+    cases: int = 8,
+    seed: int = 0,
+    size: tuple[int, int, int] = (120, 512, 512),
+    workers: int = 1,
+) -> None:
+    """Write chest CT scans with the XML of four readers, laid out as LIDC-IDRI.
+
+    The readers outline the known nodules, miss some small ones and score malignancy around the
+    truth. The same seed gives the same files, and a stopped run goes on where it was.
+
+    Args:
+        out: New or empty folder to write to.
+        cases: Number of patients, one scan each.
+        seed: Another seed gives other chests.
+        size: Voxels along depth, height and width, e.g. "[60,128,128]" for small scans of the same 300 x 340 x 340 mm.
+        workers: Processes to use; a scan takes about 0.3 GB in each at full size.
+    """
+    import shlex
+
+    # numpy, scipy and pydicom are loaded here, so that --help answers at once.
+    from medimg.phantoms.lidc import write_lidc
+
+    folders = write_lidc(out, cases=cases, seed=seed, size=size, workers=workers)
+    root = shlex.quote(str(out))
+    print(
+        f"{len(folders)} phantoms in {root}, {folders[0].name} to {folders[-1].name}; the truth is in truth.csv"
+    )
+    print(f"next: medimg convert {root} --annotations {root} --out {shlex.quote(f'{out}-nifti')}")
+
+
+def nodules(
+    out: Path,
+    *,
+    nodules: int = 200,
+    seed: int = 0,
+    size: int = 48,
+    workers: int = 1,
+) -> None:
+    """Write cubes of chest CT around known lung nodules, with size, place and malignancy as a table.
+
+    A NIfTI file a nodule and nodules.csv, which has the columns that a converted LIDC-IDRI has.
+    The same seed gives the same files, and a stopped run goes on where it was.
+
+    Args:
+        out: New or empty folder to write to.
+        nodules: Number of nodules, three of each patient.
+        seed: Another seed gives other nodules.
+        size: Voxels along each side of the cubes of 48 mm, e.g. 32 for small ones.
+        workers: Processes to use.
+    """
+    import shlex
+
+    # numpy and scipy are loaded here, so that --help answers at once.
+    from medimg.phantoms.nodules import write_nodules
+
+    files = write_nodules(out, nodules=nodules, seed=seed, size=size, workers=workers)
+    root = shlex.quote(str(out))
+    print(
+        f"{len(files)} phantoms in {root}, {files[0].name} to {files[-1].name}; the labels are in nodules.csv"
+    )
+    columns = '--columns.id nodule_id --columns.patient patient_id --columns.images "[image]"'
+    table = shlex.quote(str(out / "nodules.csv"))
+    folds = shlex.quote(f"{out}-folds.csv")
+    print(f'next: medimg split {root} --table {table} {columns} --columns.labels "[malignant]" --out {folds}')
+
+
+phantom = {"brats": brats, "mammography": mammography, "ct": ct, "lidc": lidc, "nodules": nodules}

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -16,6 +17,38 @@ def test_the_command_writes_and_names_the_next_step(tmp_path, capsys):
     assert f"next: medimg fit --config configs/brats.yaml --data.root '{out}'" in shown.out
     assert "2/2" in shown.err
     assert len(list(out.glob("BraTS-GLI-9*/*.nii.gz"))) == 10
+
+
+CHESTS = [
+    (
+        "ct",
+        ["--cases", "1", "--size", "[24,64,64]"],
+        "1 phantoms",
+        "next: medimg convert '{out}' --out '{out}-nifti'",
+    ),
+    (
+        "lidc",
+        ["--cases", "1", "--size", "[24,64,64]"],
+        "LIDC-IDRI-9001 to LIDC-IDRI-9001",
+        "next: medimg convert '{out}' --annotations '{out}' --out '{out}-nifti'",
+    ),
+    (
+        "nodules",
+        ["--nodules", "2", "--size", "16"],
+        "2 phantoms",
+        "next: medimg split '{out}' --table '{out}/nodules.csv' --columns.id ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "told", "following"), CHESTS, ids=[kind for kind, *_ in CHESTS])
+def test_chests_are_written_and_the_next_step_named(tmp_path, capsys, kind, words, told, following):
+    out = tmp_path / "two words"
+    assert main(["phantom", kind, str(out), *words]) == 0
+    shown = capsys.readouterr().out
+    assert told in shown
+    assert following.format(out=out) in shown
+    assert list(out.rglob("*.dcm")) or list(out.rglob("*.nii.gz"))
 
 
 def test_a_folder_of_others_is_refused_without_a_traceback(tmp_path, capsys):
@@ -45,3 +78,10 @@ def test_every_phantom_is_explained():
     for make in phantom.values():
         assert make.__doc__ is not None
         assert "Args:" in make.__doc__
+
+
+def test_the_step_after_nodules_deals_their_patients(tmp_path, capsys):
+    assert main(["phantom", "nodules", str(tmp_path / "n"), "--nodules", "12", "--size", "16"]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("next: medimg "))
+    assert main([*words, "--folds", "2"]) == 0
+    assert (tmp_path / "n-folds.csv").is_file()
