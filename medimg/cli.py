@@ -14,7 +14,8 @@ from medimg import __version__
 from medimg.errors import ConfigError, MedimgError
 
 FILE_VERBS = {
-    "phantom": "make brain studies with known tumours, to try things out",
+    "phantom": "make studies with known lesions, to try things out",
+    "convert": "turn a DICOM series into a volume whose geometry can be trusted",
     "audit": "check every case of a data set, and say what is wrong with which",
     "plan": "derive a readable config from a data set and a memory budget",
     "prepare": "turn a data set into the store that training reads",

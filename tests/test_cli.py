@@ -10,6 +10,7 @@ from medimg.errors import DataError
 
 VERBS = [
     "phantom",
+    "convert",
     "audit",
     "plan",
     "prepare",
