@@ -37,6 +37,7 @@ FOLD_VERBS = {
 SCORE_VERBS = {
     "score": "compare predictions with references, by a competition's rules",
     "submit": "write a competition's file out of predictions, and check it",
+    "export": "turn a trained network into ONNX or torch.export, checked against itself",
     "leaderboard": "set all runs side by side, with intervals and paired tests",
 }
 VERBS = FILE_VERBS | RUN_VERBS | FOLD_VERBS | SCORE_VERBS

@@ -26,6 +26,7 @@ VERBS = [
     "pseudolabel",
     "score",
     "submit",
+    "export",
     "leaderboard",
 ]
 

@@ -19,8 +19,8 @@ from medimg.inference.presets import mirrors_left_right
 from medimg.inference.views import describe_tta
 from medimg.losses.classification import MaskedBCELoss, WeightedCrossEntropyLoss
 from medimg.metrics.classification import LabelMetrics
+from medimg.models import EfficientNetTransUNet, TimmClassifier, TransUNetClassifier
 from medimg.models.pooling import SIZES, NoisyOrPooling, Pooling
-from medimg.models.timm_classifier import TimmClassifier
 from medimg.records import ImageIndex, Task
 from medimg.scoring.label_table import label_row
 from medimg.tasks.base import BaseTask
@@ -30,6 +30,9 @@ from medimg.tasks.mixing import mix_images
 from medimg.tasks.schedules import Schedule
 
 logger = logging.getLogger(__name__)
+
+# Networks that hand over their features before the head, which a pooling can join.
+_FEATURED = TimmClassifier | EfficientNetTransUNet | TransUNetClassifier
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class ClassificationTask(BaseTask):
         Raises:
             ConfigError: If the data have other labels, or the initial weights are not there.
         """
-        if stage == "fit" and self.trainer.ckpt_path is None and isinstance(self.network, TimmClassifier):
+        if stage == "fit" and self.trainer.ckpt_path is None and isinstance(self.network, _FEATURED):
             self.network.check_available()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         index = getattr(data, "index", None) if stage != "predict" else None
@@ -223,10 +226,10 @@ class ClassificationTask(BaseTask):
         elif self.pooling.over == "logits":
             logits = self.pooling(self.apply_network(image), sizes)
         else:
-            if not isinstance(self.network, TimmClassifier):
+            if not isinstance(self.network, _FEATURED):
                 raise ConfigError(
-                    f"{type(self.pooling).__name__} joins features: name medimg.models.TimmClassifier as the network, "
-                    f"found {type(self.network).__name__}"
+                    f"{type(self.pooling).__name__} joins features: name a classifier of medimg.models as the network, "
+                    f"such as TimmClassifier, found {type(self.network).__name__}"
                 )
             features = self.apply_network(image, self.network.features)
             logits = self.network.head(self.pooling(features, sizes))
