@@ -138,7 +138,7 @@ def reliability_panel(
         for number, name in enumerate(ece):
             if not math.isnan(ece[name][place]):
                 _draw_reliability(axes, curves[name], number=number, few=len(ece) <= _FEW, most=most)
-    _legend(figure, ece, ("ECE left", "ECE right"))
+    _legend(figure, ece, ("ECE", "after"))
     return pixels(figure)
 
 
