@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from medimg import __version__
-from medimg.commands.export import Format
-from medimg.commands.export_network import OUTPUT, Finest, Inputs, OneCase
+from medimg.commands.export_network import OUTPUT, Finest, Format, Inputs, OneCase
 from medimg.commands.export_source import Trained
 from medimg.errors import ConfigError
 from medimg.io.files import atomic_write

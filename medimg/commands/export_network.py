@@ -5,12 +5,11 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from medimg.commands.export import Format
 from medimg.errors import ConfigError, ResourceError
 from medimg.models.pooling import (
     GatedAttentionPooling,
@@ -21,6 +20,9 @@ from medimg.models.pooling import (
 )
 
 Inputs = dict[str, Tensor]
+
+Format = Literal["onnx", "torch-export"]
+"""What a network is written as."""
 
 OUTPUT = "logits"
 _EXTRA = ("onnx", "onnxscript", "onnxruntime")
