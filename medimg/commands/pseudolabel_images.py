@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medimg.commands.pseudolabel import by_members, check_out, provenance, refuse_known_cases, report
+from medimg.commands.pseudolabel_checks import by_members, check_out, provenance, refuse_known_cases, report
 from medimg.ensembling.members import Member, check_same_cases
 from medimg.ensembling.pseudo_choice import (
     UNKNOWN,

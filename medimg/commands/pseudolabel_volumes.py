@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medimg.commands.pseudolabel import by_members, check_out, provenance, refuse_known_cases, report
+from medimg.commands.pseudolabel_checks import by_members, check_out, provenance, refuse_known_cases, report
 from medimg.ensembling.description import Description, agreed_description, channel_scheme
 from medimg.ensembling.members import Member, kind_of
 from medimg.ensembling.output import staged
