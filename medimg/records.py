@@ -117,7 +117,7 @@ class ImageIndex:
     Attributes:
         name: Short name, used for folders.
         root: Folder that holds every file of the data set.
-        task: What kind of labels the cases have.
+        task: What kind of labels the cases have; ``targets`` are values of several kinds, also numbers in a unit.
         classes: Names of the labels; one for a binary task.
         records: All cases, sorted by id; those without labels have none in ``Record.labels``.
         folds: Published splits as (training ids, validation ids); empty if there are none.
@@ -125,7 +125,7 @@ class ImageIndex:
 
     name: str
     root: Path
-    task: Task
+    task: Task | Literal["targets"]
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     folds: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medimg.datasets.image_cases import SPLIT_NAMES, ImageCases, patient_in, patient_pattern
-from medimg.datasets.image_set import ImageSet, image_files
+from medimg.datasets.image_cases import (
+    IMAGE_SUFFIXES,
+    SPLIT_NAMES,
+    ImageCases,
+    patient_in,
+    patient_pattern,
+)
+from medimg.datasets.image_masks import ImageMask, MaskFiles
+from medimg.datasets.image_set import MASK_NAME, ImageSet, image_files
 from medimg.errors import ConfigError, DataError
 from medimg.records import ImageIndex, Task
 
@@ -14,8 +21,9 @@ from medimg.records import ImageIndex, Task
 class ImageFolder(ImageSet):
     r"""A folder of images for each class, alone or below ``train``, ``val`` and ``test``; BUSI is one.
 
-    A case's id is its path below the root. Files named ``_mask`` are skipped, and so are names that begin
-    with ``.`` or ``_``.
+    A case's id is its path below the root. Names that begin with ``.`` or ``_`` are skipped. Of an image ``a.png`` the
+    files ``a_mask.png``, ``a_mask_1.png`` and so on are the mask, all together; an image without such a file has no
+    known one.
 
     Attributes:
         patient: Regular expression whose group finds the patient in a case's id, such as ``(pat\d+)_``;
@@ -56,6 +64,27 @@ class ImageFolder(ImageSet):
                         cases.add(case_id, owner, [case_id], where=case_id, labels=labels, split=split)
         task: Task = "binary" if self.positive else "multiclass"
         return ImageIndex(root.resolve().name, root, task, names, cases.records())
+
+    def masks(self, index: ImageIndex) -> dict[str, ImageMask]:
+        """Masks that lie beside their images, by case id."""
+        folders = sorted({record.images[0].parent for record in index.records})
+        parts = {folder: _mask_files(folder) for folder in folders}
+        found: dict[str, ImageMask] = {}
+        for record in index.records:
+            image = record.images[0]
+            if paths := parts[image.parent].get(image.stem):
+                found[record.case_id] = MaskFiles(tuple(paths))
+        return found
+
+
+def _mask_files(folder: Path) -> dict[str, list[Path]]:
+    """Masks in a folder by the name of their image."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        named = MASK_NAME.fullmatch(path.stem)
+        if named and path.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(named[1], []).append(path)
+    return found
 
 
 def split_folders(root: Path) -> dict[str, str]:

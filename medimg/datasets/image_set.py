@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from medimg.datasets.image_cases import IMAGE_SUFFIXES, Missing
+from medimg.datasets.image_masks import ImageMask, MaskFiles
 from medimg.datasets.image_table import need_table
 from medimg.errors import DataError
 from medimg.io.files import inside
 from medimg.records import ImageIndex, Record
 
 # The BUSI ultrasound set lays each outline beside its image: `benign (1)_mask.png`, `benign (1)_mask_1.png`.
-_MASK = re.compile(r".+_mask(_\d+)?", re.IGNORECASE)
+MASK_NAME = re.compile(r"(.+)_mask(?:_\d+)?", re.IGNORECASE)
 
 
 class ImageSet(ABC):
@@ -23,9 +24,11 @@ class ImageSet(ABC):
 
     Attributes:
         has_laterality: Whether an image's left is the patient's right, as in a film of the chest.
+        mask_classes: Whether ``Record.mask`` holds the value of a class in each pixel, and not only inside and outside.
     """
 
     has_laterality: ClassVar[bool] = False
+    mask_classes: ClassVar[bool] = False
 
     @abstractmethod
     def index(self, root: Path) -> ImageIndex:
@@ -48,6 +51,21 @@ class ImageSet(ABC):
             DataError: If there is no image.
         """
         return list_images(root)
+
+    def masks(self, index: ImageIndex) -> dict[str, ImageMask]:
+        """Masks by case id, for the cases that have one; by default what stands in ``Record.mask``.
+
+        Args:
+            index: What `index` returned.
+
+        Raises:
+            DataError: If masks are there and cannot be used.
+        """
+        return {
+            record.case_id: MaskFiles((record.mask,), classes=self.mask_classes)
+            for record in index.records
+            if record.mask is not None
+        }
 
     def known_copies(self, index: ImageIndex) -> list[set[str]]:
         """Case ids that the data set itself names as copies of one picture, to be kept in one fold.
@@ -104,6 +122,6 @@ def image_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for file in sorted(files):
             path = Path(place) / file
-            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not _MASK.fullmatch(path.stem)
+            is_image = path.suffix.lower() in IMAGE_SUFFIXES and not MASK_NAME.fullmatch(path.stem)
             if is_image and not file.startswith((".", "_")):
                 yield path

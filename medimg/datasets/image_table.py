@@ -131,7 +131,7 @@ def read_table(path: Path) -> Table:
     path = Path(path)
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     try:
-        with _opened(path) as file, _long_fields():
+        with open_table(path) as file, _long_fields():
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = next(reader, None)
             rows, lines = [], []
@@ -181,7 +181,12 @@ def _long_fields() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def open_table(path: Path) -> Iterator[TextIO]:
+    """Open a table as text, be it plain, gzipped, or the only table of a zip.
+
+    Raises:
+        DataError: If a zip holds no table or several, or names that lead out of it.
+    """
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             _refuse_ways_out(path, archive.namelist())

@@ -40,12 +40,7 @@ class LIDC(ImageSet):
         Raises:
             DataError: If the table or a crop is missing, or no nodule is left.
         """
-        table = Path(root) / NODULES
-        if not table.is_file():
-            raise DataError(
-                f"{root}: expected {NODULES}, as the conversion of LIDC-IDRI writes it, found none. Convert the "
-                "scans first (docs/howto-lidc.md), or give the folder that was written then."
-            )
+        table = find_nodule_table(Path(root))
         index = index_table(
             table,
             Path(root),
@@ -65,3 +60,21 @@ class LIDC(ImageSet):
                 "label. Lower min_readers, or give the whole set."
             )
         return replace(index, records=tuple(record for record in index.records if record.case_id in kept))
+
+
+def find_nodule_table(root: Path) -> Path:
+    """Where the table of nodules lies.
+
+    Args:
+        root: What the conversion wrote.
+
+    Raises:
+        DataError: If there is no table.
+    """
+    table = root / NODULES
+    if not table.is_file():
+        raise DataError(
+            f"{root}: expected {NODULES}, as the conversion of LIDC-IDRI writes it, found none. Convert the scans "
+            "first (docs/howto-lidc.md), or give the folder that was written then."
+        )
+    return table

@@ -106,8 +106,12 @@ COLUMNS = (
     "y_mm",
     "z_mm",
     *SCORES,
+    "offset_z_mm",
+    "offset_y_mm",
+    "offset_x_mm",
 )
-"""Of ``nodules.csv``: place RAS+ in the volume, diameter of a ball of the agreed volume, and mean scores."""
+"""Of ``nodules.csv``: place RAS+ in the volume, diameter of a ball of the agreed volume, mean scores, and how far
+above, in front and to the right of the middle of its crop the nodule lies."""
 
 
 def nodule_row(
@@ -119,6 +123,7 @@ def nodule_row(
     image: str,
     place_mm: NDArray[np.float64],
     voxel_mm3: float,
+    offset_mm: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> dict[str, str]:
     """One row of the nodule table.
 
@@ -130,6 +135,7 @@ def nodule_row(
         image: Its crop, relative to the table.
         place_mm: Its middle (x, y, z), RAS+.
         voxel_mm3: Volume of a voxel of the consensus.
+        offset_mm: From the middle of its crop to its own (x, y, z), RAS+.
 
     Returns:
         Text by the names of `COLUMNS`; blank where a value is unknown.
@@ -141,6 +147,7 @@ def nodule_row(
         "volume_mm3": volume,
         **dict(zip(("x_mm", "y_mm", "z_mm"), place_mm.tolist(), strict=True)),
         **{name: nodule.mean(name) for name in SCORES},
+        **dict(zip(("offset_x_mm", "offset_y_mm", "offset_z_mm"), offset_mm, strict=True)),
     }
     row = {
         "nodule_id": nodule_id,

@@ -40,7 +40,7 @@ _CLASSES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MedMNIST(ImageSet):
-    """One set of MedMNIST, any size, with its official splits; 3D sets can be indexed and audited, not trained.
+    """One set of MedMNIST, any size, with its official splits; 3D sets train with ``LabelledVolumeDataModule``.
 
     Images of one patient cannot be told apart in these files, so that every image is a patient of its own;
     the official splits keep patients apart. ``Record.member`` counts within the split's array.

@@ -7,16 +7,21 @@ from medimg.datasets.chexpert import MIMICCXR, CheXpert
 from medimg.datasets.folder import ImageFolder, split_folders
 from medimg.datasets.image_cases import Missing
 from medimg.datasets.image_set import ListedImages, image_files
-from medimg.datasets.image_table import find_table, read_table
+from medimg.datasets.image_table import find_table
 from medimg.datasets.isic import ISIC2020
+from medimg.datasets.long_table import read_header
 from medimg.datasets.medmnist import MedMNIST
 from medimg.datasets.ranzcr import RANZCR
+from medimg.datasets.rsna_hemorrhage import RSNAHemorrhage
 from medimg.datasets.rsna_mammography import RSNAMammography
+from medimg.datasets.rsna_pe import RSNAPulmonaryEmbolism
 from medimg.datasets.rsna_pneumonia import RSNAPneumonia
+from medimg.datasets.rsna_spine import RSNASpine
 from medimg.datasets.siim import SIIMPneumothorax
 from medimg.datasets.tiles import HistologyTiles
 from medimg.datasets.vinbigdata import VinBigData
 from medimg.records import ImageIndex
+from medimg.scoring.embolism import IMAGE_LABEL
 from medimg.scoring.label_forms import RANZCR_LABELS
 
 # Table, columns that tell it from other tables of that name, layout. The first that fits is taken.
@@ -32,6 +37,9 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...], type[ListedImages]], ...] = (
         (name, ("ImageId", "EncodedPixels"), SIIMPneumothorax)
         for name in ("train-rle.csv", "stage_2_train.csv")
     ),
+    ("train.csv", ("StudyInstanceUID", "SOPInstanceUID", IMAGE_LABEL), RSNAPulmonaryEmbolism),
+    ("train.csv", ("StudyInstanceUID", "patient_overall"), RSNASpine),
+    *((name, ("ID", "Label"), RSNAHemorrhage) for name in ("stage_2_train.csv", "stage_1_train.csv")),
     ("train.csv", ("StudyInstanceUID", RANZCR_LABELS[0]), RANZCR),
     ("train.csv", ("image_name", "patient_id", "target"), ISIC2020),
     *(("train.csv", ("id", code), HistologyTiles) for code in ("rle", "encoding")),
@@ -69,7 +77,7 @@ def recognise_images(
         if path is None:
             continue
         if name not in headers:
-            headers[name] = read_table(path).header
+            headers[name] = read_header(path)
         if set(columns) <= set(headers[name]):
             if layout is ChestXray14:
                 return ChestXray14(missing=missing, repeats=repeats).index(root)

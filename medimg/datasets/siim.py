@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from medimg.datasets.image_cases import ImageCases
+from medimg.datasets.image_masks import ImageMask, RunLengths
 from medimg.datasets.image_set import ListedImages
 from medimg.datasets.image_table import read_table
 from medimg.errors import DataError
@@ -22,7 +23,7 @@ class SIIMPneumothorax(ListedImages):
     """SIIM-ACR pneumothorax, as one label an image: whether it has a mask.
 
     Images lie at any depth, as they were handed out: ``dicom-images-train/<study>/<series>/<ImageId>.dcm``.
-    Patients are not published, so that every image is one. The masks themselves come from `siim_masks`.
+    Patients are not published, so that every image is one.
     """
 
     has_laterality: ClassVar[bool] = True
@@ -37,6 +38,14 @@ class SIIMPneumothorax(ListedImages):
             place = places.get(image, f"{cases.files.folder_of(_FOLDERS)}/{image}.dcm")
             cases.add(image, image, [place], where=image, labels={"pneumothorax": float(bool(codes))})
         return ImageIndex("SIIM-pneumothorax", root, "binary", ("pneumothorax",), cases.records())
+
+    def masks(self, index: ImageIndex) -> dict[str, ImageMask]:
+        """Masks of all images, empty ones too."""
+        codes = siim_masks(self._table(index.root, _TABLES))
+        return {
+            record.case_id: RunLengths(tuple(codes[record.case_id]), relative=True, shape=SHAPE)
+            for record in index.records
+        }
 
 
 def siim_masks(table: Path) -> dict[str, list[str]]:

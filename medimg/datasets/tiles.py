@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medimg.datasets.image_cases import ImageCases, patient_in, patient_pattern
+from medimg.datasets.image_masks import ImageMask, RunLengths
 from medimg.datasets.image_set import ListedImages, image_files
 from medimg.datasets.image_table import Table, find_table, read_table
 from medimg.errors import DataError
@@ -21,7 +22,7 @@ _SUFFIXES = (".tiff", ".tif", ".png", ".jpg")
 class HistologyTiles(ListedImages):
     r"""Tiles of tissue with masks: ``train.csv`` with ``train_images/<id>.tiff``, or ``images`` beside ``masks``.
 
-    The table has ``id`` and the run-length code of each tile (absolute, column-major); `tile_masks` reads the codes.
+    The table has ``id`` and the run-length code of each tile (absolute, column-major).
     The label of a tile is whether its code is empty, and unknown where masks are files, which stand in
     ``Record.mask``.
 
@@ -40,7 +41,7 @@ class HistologyTiles(ListedImages):
         Raises:
             DataError: If there is neither a table nor a folder of masks, or a tile cannot be used.
         """
-        found = find_table(root, ["train.csv"]) if self.table is None else root / self.table
+        found = self._codes(root)
         pattern = patient_pattern(self.patient)
         cases = ImageCases(root, found or root, self.missing)
         if found is None:
@@ -48,6 +49,17 @@ class HistologyTiles(ListedImages):
         else:
             _add_rows(cases, read_table(found), self.label, pattern)
         return ImageIndex(root.resolve().name, root, "binary", (self.label,), cases.records())
+
+    def masks(self, index: ImageIndex) -> dict[str, ImageMask]:
+        """Masks by tile: those of the table's codes, or the files."""
+        table = self._codes(index.root)
+        if table is None:
+            return super().masks(index)
+        codes = tile_masks(table)
+        return {record.case_id: RunLengths((codes[record.case_id],)) for record in index.records}
+
+    def _codes(self, root: Path) -> Path | None:
+        return find_table(root, ["train.csv"]) if self.table is None else root / self.table
 
 
 def tile_masks(table: Path) -> dict[str, str]:

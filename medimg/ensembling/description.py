@@ -29,7 +29,7 @@ class Description:
         classes: Classes or regions in the order of the channels, the background left out.
         head: ``softmax`` or ``sigmoid``.
         labels: Value in the masks of each class or region, in writing order.
-        task: Kind of a classification: binary, multiclass or multilabel.
+        task: Kind of a classification: binary, multiclass or multilabel; ``targets`` for several at once.
         split: Hash of the whole split of the run, the same for all its folds.
         checkpoint: Weights that predicted.
         fold: Fold of the split in which the weights did not train; ``None`` also for several folds put together.
@@ -99,14 +99,23 @@ def agreed_description(
         that of the member whose cases are the most doubtful: test cases, then predicted and unknown ones.
 
     Raises:
-        DataError: If members differ in classes, labels, head or task, stem from different splits, or are of different
-            folds of one split of which one may have been trained on cases that another is judged by.
+        DataError: If a member predicts several targets at once, members differ in classes, labels, head or task, stem
+            from different splits, or are of different folds of one split of which one may have been trained on cases
+            that another is judged by.
 
     Example:
         >>> both = [Description(classes=("a",), head="softmax"), Description(labels={"a": 1})]
         >>> agreed_description(["A", "B"], both, "probabilities").labels
         {'a': 1}
     """
+    several = next(
+        (name for name, one in zip(names, descriptions, strict=True) if one.task == "targets"), None
+    )
+    if several is not None:
+        raise DataError(
+            f"{several}: predicts several targets at once, numbers among them, and only labels and masks are combined. "
+            "Score each run by itself with medimg test."
+        )
     if not mixed_splits:
         _expect_unseen(names, descriptions)
     common: dict[str, Any] = {}

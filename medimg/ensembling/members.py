@@ -107,6 +107,8 @@ def _part_of_run(run: Path, part: Part) -> Path:
     """Folder into which ``test`` or ``predict`` of a run wrote."""
     places = [run / "test" / "masks", run / "test"] if part == "test" else [run / "predict"]
     folder = next((place for place in places if place.is_dir()), None)
+    if folder is None and (run / TABLE).is_file():
+        return run  # what a run wrote: it holds its config too
     if folder is None:
         raise DataError(
             f"{run}: this run has no predictions of {part}: no folder {places[-1]}. "

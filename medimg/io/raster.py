@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
@@ -17,6 +18,8 @@ MAX_PIXELS = 1 << 27
 _FORMATS = ("PNG", "JPEG", "TIFF", "PPM", "BMP")
 _PGM = re.compile(rb"P5(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s")
 _PGM_HEADER = 4096  # comments included
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, 5  # EXIF: from 5 on, rows and columns are exchanged
+_TIFF_SIZE = (256, 257)  # tags of width and height
 _EXACT = 1 << 24  # above it float32 skips integers
 
 
@@ -61,6 +64,33 @@ def read_raster(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[
             # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error and more on damaged files.
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise DataError(f"{path}: truncated or damaged ({reason}). Copy or download it again.") from error
+
+
+def raster_shape(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as :func:`read_raster` gives it, from its header alone.
+
+    Raises:
+        DataError: If the file is missing, or of another kind.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                width, height = image.size
+                if isinstance(image, TiffImageFile):
+                    # Its size is that of the upright picture in some releases of Pillow, and not in others.
+                    width, height = (int(image.tag_v2[tag]) for tag in _TIFF_SIZE)
+                # A PNG's own method decodes it, to find EXIF that stands behind the pixels.
+                turned = Image.Image.getexif(image).get(_ORIENTATION, 1) >= _ON_ITS_SIDE
+        except FileNotFoundError:
+            raise DataError(f"{path}: there is no such file. Check the path and the download.") from None
+        except Exception as error:
+            # As above: each of Pillow's readers raises what it likes.
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataError(
+                f"{path}: no size can be read ({reason}). Check the file, and copy or download it again."
+            ) from error
+    return (width, height) if turned else (height, width)
 
 
 def write_png(path: Path, array: NDArray[np.generic]) -> None:

@@ -15,7 +15,7 @@ from medimg.phantoms.anatomy import build_anatomy
 from medimg.phantoms.contrast import MODALITIES, label, render, sample_voxels, tissue_fractions
 from medimg.phantoms.fields import Frame
 from medimg.phantoms.set_folder import claim, write_missing
-from medimg.phantoms.tumours import grow, kind_of, place_lesions
+from medimg.phantoms.tumours import Lesion, grow, kind_of, place_lesions
 from medimg.phantoms.vessels import draw_vessels
 
 SHAPE = (155, 240, 240)
@@ -74,12 +74,12 @@ def write_brats(
         ResourceError: If a file cannot be written.
     """
     out = Path(out)
-    _check(cases, seed, shape, spacing_mm)
-    claim(out, _ABOUT, _settings(seed, shape, spacing_mm))
-    folders = [_folder(out, index) for index in range(cases)]
+    check_brains(cases, seed, shape, spacing_mm)
+    claim(out, _ABOUT, settings_of(seed, shape, spacing_mm))
+    folders = [case_folder(out, index) for index in range(cases)]
     write = partial(_write_case, out=out, seed=seed, shape=shape, spacing_mm=spacing_mm)
     # The labels are written last, so a case that has them is whole.
-    write_missing(write, folders, lambda index: _file(folders[index], "seg").exists(), workers=workers)
+    write_missing(write, folders, lambda index: case_file(folders[index], "seg").exists(), workers=workers)
     return folders
 
 
@@ -106,11 +106,29 @@ def draw_case(
         >>> scans.shape, np.unique(labels).tolist()
         ((4, 24, 32, 28), [0, 1, 2, 3])
     """
+    lesions = place_lesions(np.random.default_rng([seed, index, 0]), kind_of(index))
+    return draw_brain(lesions, index, seed=seed, shape=shape, spacing_mm=spacing_mm)
+
+
+def draw_brain(
+    lesions: tuple[Lesion, ...],
+    index: int,
+    *,
+    seed: int,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Draw a brain with given lesions; see :func:`draw_case` for what comes out and the other arguments.
+
+    Args:
+        lesions: At least one.
+        index: Number of the case from 0 on; its step 0 of the seed is left for the choice of the lesions.
+        seed: Seed of the set.
+        shape: Volume (D, H, W).
+        spacing_mm: Voxel size along (D, H, W).
+    """
     # One generator a step: what one step draws never shifts the next.
-    placing, healthy, growing, piping, painting = (
-        np.random.default_rng([seed, index, step]) for step in range(5)
-    )
-    lesions = place_lesions(placing, kind_of(index))
+    healthy, growing, piping, painting = (np.random.default_rng([seed, index, step]) for step in range(1, 5))
     anatomy = build_anatomy(healthy, tuple(lesion.bulge for lesion in lesions))
     frame = Frame.fit(shape, spacing_mm)
     vessels = draw_vessels(piping, anatomy.hull, frame)
@@ -127,18 +145,33 @@ def draw_case(
 def _write_case(
     index: int, *, out: Path, seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> None:
-    folder = _folder(out, index)
     scans, labels = draw_case(index, seed=seed, shape=shape, spacing_mm=spacing_mm)
+    write_brain(case_folder(out, index), scans, labels, spacing_mm)
+
+
+def write_brain(
+    folder: Path, scans: NDArray[np.int16], labels: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+) -> None:
+    """Write one case as five files; the labels come last, so a case that has them is whole.
+
+    Args:
+        folder: Folder of the case, whose name begins those of its files.
+        scans: t1n, t1c, t2w, t2f, shape (4, D, H, W).
+        labels: 1 necrosis, 2 oedema, 3 enhancing tumour, (D, H, W).
+        spacing_mm: Voxel size along (D, H, W).
+    """
     for modality, scan in zip(MODALITIES, scans, strict=True):
-        _write_volume(_file(folder, modality), scan, spacing_mm)
-    _write_volume(_file(folder, "seg"), labels, spacing_mm)
+        _write_volume(case_file(folder, modality), scan, spacing_mm)
+    _write_volume(case_file(folder, "seg"), labels, spacing_mm)
 
 
-def _folder(out: Path, index: int) -> Path:
+def case_folder(out: Path, index: int) -> Path:
+    """Folder of the case with this number."""
     return out / f"BraTS-GLI-{FIRST_ID + index}-000"
 
 
-def _file(folder: Path, part: str) -> Path:
+def case_file(folder: Path, part: str) -> Path:
+    """File of a scan, or of the labels (``seg``), in the folder of a case."""
     return folder / f"{folder.name}-{part}.nii.gz"
 
 
@@ -159,9 +192,14 @@ def _write_volume(path: Path, volume: NDArray[np.generic], spacing_mm: tuple[flo
         temporary.write_bytes(content)
 
 
-def _check(
+def check_brains(
     cases: int, seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> None:
+    """Refuse settings with which no brains can be drawn.
+
+    Raises:
+        ConfigError: If an argument is out of range.
+    """
     if not 1 <= cases <= _MOST_CASES:
         raise ConfigError(f"cases: expected 1 to {_MOST_CASES}, found {cases}.")
     if seed < 0:
@@ -175,9 +213,10 @@ def _check(
         raise ConfigError(f"spacing_mm: expected three positive lengths, found {tuple(spacing_mm)}.")
 
 
-def _settings(
+def settings_of(
     seed: int, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> tuple[str, ...]:
+    """What the bytes of a brain depend on, its lesions apart, a line each."""
     size = " x ".join(str(side) for side in shape)
     steps = " x ".join(f"{float(step):g}" for step in spacing_mm)
     return f"seed {seed}", f"shape {size} (D, H, W)", f"spacing {steps} mm", f"recipe {_RECIPE}"

@@ -17,7 +17,7 @@ from medimg.phantoms.set_folder import claim, write_missing
 
 SIZE = 48
 MOST_NODULES = 9999
-_PER_PATIENT = 3  # nodules of one patient, which a split keeps together
+PER_PATIENT = 3  # nodules of one patient, which a split keeps together
 _FIRST_PATIENT = 9001
 _SMALLEST = 16
 _OFF_CENTRE = 0.15  # of the cube's side, the farthest that a nodule lies from the middle along each axis
@@ -108,8 +108,8 @@ def nodule_row(index: int, *, seed: int, size: int = SIZE) -> dict[str, str]:
         >>> row["nodule_id"], row["patient_id"], row["image"]
         ('NODULE-00004', 'PHANTOM-9002', 'crops/NODULE-00004.nii.gz')
     """
-    patient = f"PHANTOM-{_FIRST_PATIENT + index // _PER_PATIENT}"
-    nodule = _chest(index // _PER_PATIENT, seed, vessels=False).nodules[index % _PER_PATIENT]
+    patient = f"PHANTOM-{_FIRST_PATIENT + index // PER_PATIENT}"
+    nodule = _chest(index // PER_PATIENT, seed, vessels=False).nodules[index % PER_PATIENT]
     scores = [score(nodule, np.random.default_rng([seed, index, 2, reader])) for reader in range(READERS)]
     means = {name: float(np.mean([one[name] for one in scores])) for name in _SCORES}
     offset = _offset(index, seed)
@@ -147,8 +147,8 @@ def draw_nodule(index: int, *, seed: int, size: int = SIZE) -> tuple[NDArray[np.
     Returns:
         Hounsfield units, shape (size, size, size), and the cube's grid.
     """
-    chest = _chest(index // _PER_PATIENT, seed, vessels=True)
-    z, y, x = np.array(chest.nodules[index % _PER_PATIENT].centre) - _offset(index, seed)
+    chest = _chest(index // PER_PATIENT, seed, vessels=True)
+    z, y, x = np.array(chest.nodules[index % PER_PATIENT].centre) - _offset(index, seed)
     step = _FIELD_MM / size
     affine = np.diag([-step, -step, step, 1.0])
     half = (size - 1) / 2 * step
@@ -165,7 +165,7 @@ def _write_nodule(index: int, *, out: Path, seed: int, size: int) -> None:
 
 @lru_cache(maxsize=2)  # the nodules of one patient come one after the other
 def _chest(patient: int, seed: int, *, vessels: bool) -> Chest:
-    return build_chest(np.random.default_rng([seed, patient, 0]), _PER_PATIENT, vessels=vessels)
+    return build_chest(np.random.default_rng([seed, patient, 0]), PER_PATIENT, vessels=vessels)
 
 
 def _offset(index: int, seed: int) -> NDArray[np.float64]:

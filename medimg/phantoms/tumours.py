@@ -86,15 +86,24 @@ def place_lesions(rng: np.random.Generator, kind: Kind) -> tuple[Lesion, ...]:
     radius = rng.uniform(23, 26) if kind is Kind.TWO else rng.uniform(25, 31)
     necrosis = {Kind.SOLID: 0.0, Kind.DARK: 1.0}.get(kind, rng.uniform(0.56, 0.64))
     core = rng.uniform(0.6, 0.64) if kind in (Kind.SOLID, Kind.DARK) else rng.uniform(0.66, 0.71)
-    first = Lesion(_place(rng, radius, ()), radius, core, necrosis)
+    first = Lesion(place(rng, radius, ()), radius, core, necrosis)
     if kind is not Kind.TWO:
         return (first,)
     radius = rng.uniform(15, 17)
-    return first, Lesion(_place(rng, radius, (first,)), radius, 0.64, 0.0)
+    return first, Lesion(place(rng, radius, (first,)), radius, 0.64, 0.0)
 
 
-def _place(rng: np.random.Generator, radius: float, others: tuple[Lesion, ...]) -> tuple[float, float, float]:
-    """The first of many places that suits, or else the one that suits best."""
+def place(rng: np.random.Generator, radius: float, others: tuple[Lesion, ...]) -> tuple[float, float, float]:
+    """Choose where a lesion lies: the first of many places that suits, or else the one that suits best.
+
+    Args:
+        rng: Source of the choice.
+        radius: Radius of the lesion with its oedema, in millimetres.
+        others: Lesions to stay apart from.
+
+    Returns:
+        Its middle (z, y, x) in millimetres of the standard head.
+    """
     z, y = rng.uniform(-5, 40, _TRIES), rng.uniform(-55, 50, _TRIES)
     x = rng.uniform(16, 45, _TRIES) * rng.choice([-1.0, 1.0], _TRIES)
     at: Points = (z.astype(np.float32), y.astype(np.float32), x.astype(np.float32))

@@ -138,7 +138,7 @@ def label_findings(record: Record, index: ImageIndex) -> list[ImageFinding]:
     texts += [
         f"the label {name} is {value:g}; expected 0 to 1, or blank for unknown"
         for name, value in record.labels.items()
-        if not (math.isnan(value) or 0 <= value <= 1)
+        if not (index.task == "targets" or math.isnan(value) or 0 <= value <= 1)
     ]
     known = [value for value in record.labels.values() if not math.isnan(value)]
     if not texts and index.task == "multiclass" and known and not math.isclose(sum(known), 1, abs_tol=1e-3):

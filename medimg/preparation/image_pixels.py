@@ -12,12 +12,14 @@ from medimg.errors import ConfigError, DataError
 from medimg.io.dicom import is_dicom, read_image
 from medimg.io.raster import read_raster
 from medimg.preparation.image_source import read_member
+from medimg.preparation.image_windows import show_window, show_windows
 from medimg.records import Record
 
 # Red, green and blue in brightness: ITU-R BT.601, as every tool that turns colours into grey has it.
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 Window = Literal["file", "range"] | tuple[float, float]
+Windows = Window | tuple[tuple[float, float], ...]
 Floats = NDArray[np.float32]
 
 
@@ -32,7 +34,8 @@ class ImageOptions:
             channel a file.
         window: What becomes 0 and 1: ``file`` takes a DICOM file's window, or all values that a picture's bits can
             hold; ``range`` the lowest and the highest value of each image; or two values in the units of the
-            file, Hounsfield units for CT. Values beyond them are cut off.
+            file, Hounsfield units for CT. Values beyond them are cut off. Or a list of such pairs, a channel each,
+            for images of one channel.
         keep_aspect: Keep height and width in proportion and fill up with black; otherwise stretch.
         bits: Bits a value that are kept between epochs; 16 where fine contrast matters.
         mean: Subtracted after scaling to [0, 1], one for all channels or one each.
@@ -42,7 +45,7 @@ class ImageOptions:
     size: tuple[int, int] = (224, 224)
     stored_size: tuple[int, int] | None = None
     channels: int = 3
-    window: Window = "file"
+    window: Windows = "file"
     keep_aspect: bool = True
     bits: Literal[8, 16] = 8
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -55,8 +58,29 @@ class ImageOptions:
                     f"image.{name}: expected one value, or one for each of {self.channels} channels, found "
                     f"{list(values)}"
                 )
-        if not isinstance(self.window, str) and self.window[0] >= self.window[1]:
-            raise ConfigError(f"image.window: expected a lower and a higher value, found {list(self.window)}")
+        for window in self.windows:
+            if len(window) != 2 or window[0] >= window[1]:
+                raise ConfigError(f"image.window: expected a lower and a higher value, found {list(window)}")
+        if not self.window:
+            raise ConfigError("image.window: expected one or more windows, found none")
+        if self.as_channels and len(self.windows) != self.channels:
+            raise ConfigError(
+                f"image.window: {len(self.windows)} windows are a channel each, and image.channels is "
+                f"{self.channels}: set it to {len(self.windows)}"
+            )
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """The windows in the units of the file; none where ``window`` names a rule."""
+        if isinstance(self.window, str):
+            return ()
+        pairs = self.window if self.as_channels else (self.window,)
+        return tuple(tuple(pair) for pair in pairs)  # type: ignore[arg-type, misc]
+
+    @property
+    def as_channels(self) -> bool:
+        """Whether each window is a channel of its own."""
+        return not isinstance(self.window, str) and not isinstance(next(iter(self.window), None), int | float)
 
     @property
     def kept_size(self) -> tuple[int, int]:
@@ -69,20 +93,36 @@ class ImageOptions:
         return np.uint8 if self.bits == 8 else np.uint16
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """A case as it is kept.
+
+    Attributes:
+        pixels: (C, H, W), uint8 or uint16.
+        position_mm: Place of its first file along the stack of its group, NaN where the file does not say.
+    """
+
+    pixels: NDArray[Any]
+    position_mm: float
+
+
 def read_pixels(record: Record, options: ImageOptions) -> NDArray[Any]:
+    """The pixels alone of what :func:`decode_image` gives."""
+    return decode_image(record, options).pixels
+
+
+def decode_image(record: Record, options: ImageOptions) -> DecodedImage:
     """Decode a case, window it, bring it to its size and round it to 8 or 16 bits.
 
     Args:
         record: The case.
         options: What the network sees.
 
-    Returns:
-        Pixels (C, H, W), uint8 or uint16.
-
     Raises:
         DataError: If a file cannot be read, is no single 2D image, or has other channels.
     """
-    parts = [_scaled(record, path, options.window) for path in record.images]
+    found = [_scaled(record, path, options) for path in record.images]
+    parts = [part for part, _ in found]
     if len(parts) > 1 and any(part.shape != parts[0].shape for part in parts):
         shapes = ", ".join(
             f"{path.name} {part.shape}" for path, part in zip(record.images, parts, strict=True)
@@ -93,44 +133,48 @@ def read_pixels(record: Record, options: ImageOptions) -> NDArray[Any]:
     image = _with_channels(np.concatenate(parts), options.channels, record)
     image = resize(image, options.kept_size, keep_aspect=options.keep_aspect)
     top = 2**options.bits - 1
-    kept: NDArray[Any] = np.rint(np.clip(image, 0, 1) * top).astype(options.dtype)
-    return kept
+    return DecodedImage(np.rint(np.clip(image, 0, 1) * top).astype(options.dtype), found[0][1])
 
 
-def _scaled(record: Record, path: Path, window: Window) -> Floats:
-    """Values of one file, (C, H, W), with the window's ends at 0 and 1."""
+def _scaled(record: Record, path: Path, options: ImageOptions) -> tuple[Floats, float]:
+    """Values of one file, (C, H, W), with the window's ends at 0 and 1; and its place, NaN if it has none."""
     pixels: NDArray[Any]
+    window, position = options.window, np.nan
     if record.member is not None:
         pixels = read_member(record)
     elif is_dicom(path):
         found = read_image(path, window="first" if window == "file" else "none")
         pixels = found.pixels
+        position = np.nan if found.position_mm is None else found.position_mm
         if pixels.ndim == 3 and window == "file":
-            return pixels
+            return pixels, position
     else:
         pixels = read_raster(path)
     if pixels.ndim != 3:
         raise DataError(
             f"{path}: expected one 2D image, found the shape {pixels.shape}; volumes and films need a 3D data module"
         )
-    low, high = _ends(pixels, window, path)
-    scaled: Floats = ((pixels.astype(np.float32) - low) / max(high - low, 1e-12)).astype(np.float32)
-    if not np.isfinite(scaled).all():
-        raise DataError(f"{path}: holds {int((~np.isfinite(scaled)).sum())} values that are not finite")
-    return scaled
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DataError(f"{path}: holds {int((~np.isfinite(pixels)).sum())} values that are not finite")
+    if not options.as_channels:
+        return show_window(
+            pixels, options.windows[0] if options.windows else _ends(pixels, window, path)
+        ), position
+    try:
+        return show_windows(pixels, options.windows), position
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
-def _ends(pixels: NDArray[Any], window: Window, path: Path) -> tuple[float, float]:
+def _ends(pixels: NDArray[Any], window: Windows, path: Path) -> tuple[float, float]:
     if window == "range":
         return float(pixels.min()), float(pixels.max())
-    if window == "file":
-        if pixels.dtype.kind == "f":
-            raise DataError(
-                f"{path}: values with fractions have no natural range, found {pixels.min():g} to {pixels.max():g}: set "
-                "data.init_args.image.window to range, or to a lower and a higher value"
-            )
-        return 0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype != np.bool_ else 1.0
-    return window
+    if pixels.dtype.kind == "f":
+        raise DataError(
+            f"{path}: values with fractions have no natural range, found {pixels.min():g} to {pixels.max():g}: set "
+            "data.init_args.image.window to range, or to a lower and a higher value"
+        )
+    return 0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype != np.bool_ else 1.0
 
 
 def _with_channels(image: Floats, channels: int, record: Record) -> Floats:

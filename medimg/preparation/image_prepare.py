@@ -21,6 +21,7 @@ from medimg.io.store import source_hash, stamp
 from medimg.parallel import Outcome, map_cases
 from medimg.preparation.image_crop import Box, contour_box
 from medimg.preparation.image_source import SourceImage, grey, read_case_images
+from medimg.preparation.image_windows import show_windows
 from medimg.records import ImageIndex, Record
 
 logger = logging.getLogger(__name__)
@@ -176,9 +177,7 @@ def _channels(image: SourceImage, preparation: ImagePreparation) -> list[NDArray
     """The arrays (C, H, W) that one file gives: itself, or one a window, in [0, 1]."""
     if not preparation.windows_hu:
         return [image.pixels]
-    if image.pixels.shape[0] != 1:
-        raise DataError("a window in Hounsfield units needs one channel; this file has colours")
-    return [np.clip((image.pixels - low) / (high - low), 0, 1) for low, high in preparation.windows_hu]
+    return list(show_windows(image.pixels, preparation.windows_hu)[:, None])
 
 
 def shrink(pixels: NDArray[Any], longest_side: int | None) -> NDArray[Any]:

@@ -131,6 +131,10 @@ def _label_counts(
         len(records), len(index.classes)
     )
     known = ~np.isnan(values)
+    if index.task == "targets":
+        # Numbers are spread by whether they are large; of 1 and 0 this changes nothing.
+        middle = np.array([_middle(column) for column in values.T])
+        values = np.where(known, values > middle, nan)
     positive = np.where(known, values, 0.0)
     columns = [positive, ~known.any(axis=1, keepdims=True)]
     if index.task != "multiclass":
@@ -139,6 +143,12 @@ def _label_counts(
     counts = np.zeros((len(groups), sum(column.shape[1] for column in columns)))
     np.add.at(counts, [group_of[record.case_id] for record in records], np.hstack(columns))
     return counts
+
+
+def _middle(column: NDArray[np.float64]) -> float:
+    """What parts the values of a column in two: 0.5 for labels, the median for numbers."""
+    known = column[~np.isnan(column)]
+    return 0.5 if np.isin(known, (0.0, 1.0)).all() else float(np.median(known))
 
 
 def _warn_of_rare(index: ImageIndex, counts: NDArray[np.float64], num_folds: int) -> None:

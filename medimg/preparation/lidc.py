@@ -44,10 +44,13 @@ class CropOptions:
     Attributes:
         size: Voxels along each axis; 0 writes none.
         spacing_mm: Side of their cubic voxels.
+        off_centre: Farthest that a nodule lies from the middle along each axis, as a share of the side: by chance, but
+            always the same for one nodule. 0 has it in the middle, which leaves no place to be learned.
     """
 
     size: int = 48
     spacing_mm: float = 1.0
+    off_centre: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,15 @@ def convert_lidc(
     """
     if not 1 <= min_readers <= 4:
         raise ConfigError(f"min_readers: expected 1 to 4, found {min_readers}.")
-    if crop.size < 0 or crop.spacing_mm <= 0:
-        raise ConfigError(f"crop: expected a size from 0 on and a spacing above 0 mm, found {crop}.")
+    if crop.size < 0 or crop.spacing_mm <= 0 or not 0 <= crop.off_centre < 0.5:
+        raise ConfigError(
+            f"crop: expected a size from 0 on, a spacing above 0 mm and off_centre in [0, 0.5), found {crop}."
+        )
     scans = find_scans(root, xml=xml)
     out = Path(out)
-    _claim(out, {"min_readers": min_readers, "crop": crop.size, "crop_spacing_mm": crop.spacing_mm})
+    settings = {"min_readers": min_readers, "crop": crop.size, "crop_spacing_mm": crop.spacing_mm}
+    # Named only where it is set: conversions from before it could be go on.
+    _claim(out, settings | ({"crop_off_centre": crop.off_centre} if crop.off_centre else {}))
     missing = [scan for scan in scans if not _rows_file(out, scan).is_file()]
     convert = partial(_convert, out=out, min_readers=min_readers, crop=crop)
     names = [scan.case_id for scan in missing]
@@ -161,6 +168,7 @@ def _convert(scan: Scan, *, out: Path, min_readers: int, crop: CropOptions) -> N
         name = f"{scan.case_id}-n{number:02d}"
         image = f"crops/{name}.nii.gz" if crop.size else ""
         place = _place_mm(volume.stack, nodule.centre())
+        offset = offset_mm(name, crop)
         row = nodule_row(
             nodule,
             nodule_id=name,
@@ -169,9 +177,10 @@ def _convert(scan: Scan, *, out: Path, min_readers: int, crop: CropOptions) -> N
             image=image,
             place_mm=place,
             voxel_mm3=float(np.prod(volume.grid.spacing_mm)),
+            offset_mm=offset.tolist(),
         )
         if crop.size:
-            write_image(out / image, *cut_crop(voxels, affine, place, crop))
+            write_image(out / image, *cut_crop(voxels, affine, place - offset, crop))
         rows.append(row)
     _write_json(_rows_file(out, scan), rows)
 
@@ -216,6 +225,21 @@ def _place_mm(stack: Stack, at: NDArray[np.float64]) -> NDArray[np.float64]:
     d = np.interp(at[0], numbers, stack.depths)
     h, w = (at[1 + axis] + np.interp(at[0], numbers, stack.shifts[:, axis]) for axis in range(2))
     return np.asarray(stack.grid.affine[:3, :3] @ [w, h, d] + stack.grid.affine[:3, 3], np.float64)
+
+
+def offset_mm(nodule_id: str, crop: CropOptions) -> NDArray[np.float64]:
+    """From the middle of a nodule's crop to its own (x, y, z) in millimetres, drawn by its name.
+
+    Args:
+        nodule_id: Its name.
+        crop: How far off it may lie.
+
+    Example:
+        >>> offset_mm("a", CropOptions(48, 1.0)).tolist()
+        [0.0, 0.0, 0.0]
+    """
+    reach = crop.off_centre * crop.size * crop.spacing_mm
+    return np.random.default_rng(list(nodule_id.encode())).uniform(-1, 1, 3) * reach + 0.0
 
 
 def cut_crop(

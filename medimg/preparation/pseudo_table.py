@@ -59,9 +59,15 @@ def write_pseudo_table(
         note: What stands beside it; the columns are filled in here.
 
     Raises:
-        DataError: If the images are members of one file, or cases have different numbers of files.
+        DataError: If the images are members of one file, cases have different numbers of files, or the data set has
+            targets of several kinds.
         ResourceError: If a file cannot be written.
     """
+    if index.task == "targets":
+        raise DataError(
+            f"{out}: pseudo-labels are labels, and {index.name} has targets of several kinds. Take a data set of "
+            "labels, such as medimg.datasets.LIDC."
+        )
     records = []
     for case, members in sorted(records_by_case(index, list(labels)).items()):
         values = {

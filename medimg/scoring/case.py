@@ -33,9 +33,9 @@ def class_scores(
     """Score one mask; HD95 and NSD share one measurement of the surfaces.
 
     Args:
-        pred: Prediction, shape (D, H, W).
-        target: Reference, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Prediction, shape (D, H, W) or (H, W).
+        target: Reference, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
         metrics: Numbers to compute.
         empty: What an empty mask scores: a rule of ``medimg.scoring.empty``.
         nsd_tolerance_mm: Distance in mm that counts as agreement of the surfaces.
@@ -46,7 +46,7 @@ def class_scores(
         One number a metric, in the order asked for; NaN where the rule leaves the case out.
 
     Raises:
-        ValueError: If the masks are not two bool volumes of one shape, or a spacing is not positive.
+        ValueError: If the masks are not two of bool and one shape, or a spacing is not positive.
 
     Example:
         >>> mask = np.ones((2, 2, 2), bool)

@@ -25,6 +25,7 @@ EXAM_WEIGHTS: Mapping[str, float] = MappingProxyType(
 """Weight of each label of an exam; they add up to 1 up to rounding."""
 
 EXAM_LABELS = tuple(EXAM_WEIGHTS)
+IMAGE_LABEL = "pe_present_on_image"
 EXAM_WEIGHT = sum(EXAM_WEIGHTS.values())
 IMAGE_WEIGHT = 0.07361963  # times the exam's fraction of positive images
 

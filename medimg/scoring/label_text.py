@@ -47,7 +47,7 @@ def format_label_table(summary: LabelSummary, title: str) -> str:
         3 cases of 3 patients; 95 % interval, patients resampled; mass is called above 0.5
         mass: 1 positive and 2 negative
     """
-    counts = f"{_counted(summary['n_cases'], 'case')} of {_counted(summary['n_patients'], 'patient')}"
+    counts = f"{counted(summary['n_cases'], 'case')} of {counted(summary['n_patients'], 'patient')}"
     head = [title, f"{counts}; {100 * summary['level']:g} % interval, patients resampled; {_calls(summary)}"]
     if summary["task"] == "binary":
         [(name, count)] = summary["counts"].items()
@@ -78,20 +78,20 @@ def _overall(summary: LabelSummary) -> list[str]:
             title = f"{title} at {summary['specificity']:g} specificity"
         if metric in summary["overall"]:
             row = summary["overall"][metric]
-            lines.append((title, *_cells(row), _cases(row)))
+            lines.append((title, *interval_cells(row), _cases(row)))
         elif metric in summary["macro"]:
             row = summary["macro"][metric]
             if summary["task"] == "binary":
                 [row] = summary["labels"][metric].values()
-                lines.append((title, *_cells(row), _cases(row)))
+                lines.append((title, *interval_cells(row), _cases(row)))
             else:
-                lines.append((title, *_cells(row), _labels(row, summary)))
-    return _aligned(("metric", "value", "interval", "over"), lines, words=(0, 3))
+                lines.append((title, *interval_cells(row), _labels(row, summary)))
+    return aligned(("metric", "value", "interval", "over"), lines, words=(0, 3))
 
 
 def _cases(row: IntervalRow) -> str:
     left_out = f", {row['n_left_out']} left out" if row["n_left_out"] else ""
-    return _counted(row["n"], "case") + left_out
+    return counted(row["n"], "case") + left_out
 
 
 def _labels(row: IntervalRow, summary: LabelSummary) -> str:
@@ -115,13 +115,14 @@ def _by_label(summary: LabelSummary) -> list[str]:
     for name, count in summary["counts"].items():
         line = [name, *(str(number) for number in (count["n"], count["n_positive"], count["n_left_out"]))]
         for metric in _WITH_INTERVAL:
-            line += _cells(summary["labels"][metric][name])
+            line += interval_cells(summary["labels"][metric][name])
         line += [_number(summary["labels"][metric][name]["mean"]) for metric in shown]
         lines.append(tuple(line))
-    return _aligned(tuple(header), lines, words=(0,), gap=2)
+    return aligned(tuple(header), lines, words=(0,), gap=2)
 
 
-def _cells(row: IntervalRow) -> tuple[str, str]:
+def interval_cells(row: IntervalRow) -> tuple[str, str]:
+    """Value and interval, a dash for what is undefined."""
     if math.isnan(row["mean"]):
         return "-", "-"
     if math.isnan(row["low"]):
@@ -133,10 +134,17 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.{_DIGITS}f}"
 
 
-def _aligned(
+def aligned(
     header: tuple[str, ...], lines: Sequence[tuple[str, ...]], words: Sequence[int], gap: int = 3
 ) -> list[str]:
-    """Columns of words to the left, of numbers to the right."""
+    """Columns of words to the left, of numbers to the right; lines without trailing blanks.
+
+    Args:
+        header: Heads of the columns.
+        lines: Cells of each line.
+        words: Columns that hold words.
+        gap: Blanks between columns.
+    """
     widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
     return [
         (gap * " ")
@@ -149,5 +157,11 @@ def _aligned(
     ]
 
 
-def _counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "case"), counted(2, "case")
+        ('1 case', '2 cases')
+    """
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

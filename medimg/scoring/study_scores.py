@@ -8,7 +8,7 @@ import numpy as np
 
 from medimg.errors import DataError
 from medimg.scoring.answers import fault_list, grade, need_columns, probability, read_answers, read_lines
-from medimg.scoring.embolism import EXAM_LABELS, EXAM_WEIGHT, embolism_losses
+from medimg.scoring.embolism import EXAM_LABELS, EXAM_WEIGHT, IMAGE_LABEL, embolism_losses
 from medimg.scoring.embolism_rules import broken_rules
 from medimg.scoring.label_answers import patients_of, read_label_answers
 from medimg.scoring.label_forms import SPINE_FORM
@@ -18,8 +18,6 @@ from medimg.scoring.ranking import FloatArray, IndexArray
 from medimg.scoring.ratio_bootstrap import ratio_interval
 from medimg.scoring.spine import SPINE_LABELS, spine_losses
 from medimg.scoring.table import CASE_COLUMN, PATIENT_COLUMN
-
-_IMAGE = "pe_present_on_image"
 
 
 def score_spine(pred: Path, ref: Path | None, *, resamples: int = 1000) -> OfficialScore:
@@ -136,12 +134,12 @@ def _read_exams(path: Path) -> _Exams:
     faults: dict[str, list[str]] = {}
     for number, line in enumerate(read_lines(path)):
         if number == 0:
-            wanted = ["StudyInstanceUID", "SOPInstanceUID", _IMAGE, *EXAM_LABELS]
+            wanted = ["StudyInstanceUID", "SOPInstanceUID", IMAGE_LABEL, *EXAM_LABELS]
             need_columns(path, line, wanted, "the reference")
         name, image = line["StudyInstanceUID"], line["SOPInstanceUID"]
         try:
             labels = tuple(grade(line[label], 2) for label in EXAM_LABELS)
-            seen = grade(line[_IMAGE], 2)
+            seen = grade(line[IMAGE_LABEL], 2)
         except DataError as fault:
             faults.setdefault(f"label {fault}", []).append(image)
             continue

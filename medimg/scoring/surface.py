@@ -1,8 +1,9 @@
-"""Distances between the surfaces of two masks, in millimetres.
+"""Distances between the surfaces of two volumes' masks, or the contours of two images', in millimetres.
 
 Each surface is a set of small elements between voxel centres, each with its own area
 (``medimg.scoring.surface_elements``), so that a percentile or a share means a share of the surface and
-not of a voxel count that depends on the spacing.
+not of a voxel count that depends on the spacing. A contour is treated likewise, with lengths in place of
+areas; a spacing of (1, 1) gives distances in pixels.
 """
 
 import math
@@ -16,7 +17,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from medimg.scoring.empty import BRATS_WORST_MM, EmptyRule, Metric, empty_score
-from medimg.scoring.surface_elements import CORNERS, element_areas
+from medimg.scoring.surface_elements import CORNERS, SQUARE, element_areas, element_lengths
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +26,7 @@ HausdorffDefinition = Literal["area", "max"]
 
 @dataclass(frozen=True, slots=True)
 class SurfaceDistances:
-    """How far each element of one surface lies from the other surface.
+    """How far each element of one surface lies from the other surface; of a contour, areas are lengths in mm.
 
     Attributes:
         pred_to_target_mm: Distance of each element of the prediction, ascending; infinite if the
@@ -45,15 +46,15 @@ def surface_distances(pred: BoolArray, target: BoolArray, spacing_mm: Sequence[f
     """Measure the distance of every surface element of each mask to the other mask's surface.
 
     Args:
-        pred: Prediction, shape (D, H, W).
-        target: Reference, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Prediction, shape (D, H, W) or (H, W).
+        target: Reference, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
 
     Returns:
         Distances and areas of both surfaces, sorted by distance.
 
     Raises:
-        ValueError: If the masks are not two bool volumes of one shape, or a spacing is not positive.
+        ValueError: If the masks are not two of bool and one shape, or a spacing is not positive.
 
     Example:
         >>> pred, target = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
@@ -68,7 +69,7 @@ def surface_distances(pred: BoolArray, target: BoolArray, spacing_mm: Sequence[f
     box = _union_box(pred, target)
     pred_codes, target_codes = _neighbour_codes(pred[box]), _neighbour_codes(target[box])
     pred_surface, target_surface = _is_surface(pred_codes), _is_surface(target_codes)
-    areas = element_areas(spacing)
+    areas = element_areas(_three(spacing)) if len(spacing) == 3 else element_lengths(_two(spacing))
     pred_to_target, pred_areas = _sorted(
         _distances(pred_surface, target_surface, spacing), areas[pred_codes[pred_surface]]
     )
@@ -134,9 +135,9 @@ def hd95(
     """95 % Hausdorff distance in millimetres.
 
     Args:
-        pred: Prediction, shape (D, H, W).
-        target: Reference, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Prediction, shape (D, H, W) or (H, W).
+        target: Reference, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
         empty: What a case with an empty mask scores: a rule of ``medimg.scoring.empty``.
         definition: ``"area"``: within this distance lie 95 % of each surface's area, the form of BraTS;
             ``"max"``: the larger of the two directed 95th percentiles over boundary voxels, every voxel
@@ -148,7 +149,7 @@ def hd95(
         Millimetres, or NaN for a case that the rule leaves out.
 
     Raises:
-        ValueError: If the masks are not two bool volumes of one shape, or a spacing is not positive.
+        ValueError: If the masks are not two of bool and one shape, or a spacing is not positive.
 
     Example:
         >>> pred = np.zeros((4, 4, 4), bool)
@@ -173,9 +174,9 @@ def nsd(
     """Normalised surface Dice: share of both surfaces within a tolerance of each other.
 
     Args:
-        pred: Prediction, shape (D, H, W).
-        target: Reference, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Prediction, shape (D, H, W) or (H, W).
+        target: Reference, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
         tolerance_mm: Distance in mm that still counts as agreement.
         empty: What a case with an empty mask scores: a rule of ``medimg.scoring.empty``.
 
@@ -183,7 +184,7 @@ def nsd(
         A number in [0, 1], or NaN for a case that the rule leaves out.
 
     Raises:
-        ValueError: If the masks are not two bool volumes of one shape, or a spacing is not positive.
+        ValueError: If the masks are not two of bool and one shape, or a spacing is not positive.
 
     Example:
         >>> pred, target = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
@@ -213,9 +214,9 @@ def score_if_empty(
 
     Args:
         metric: The number asked for.
-        pred: Prediction, shape (D, H, W).
-        target: Reference, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Prediction, shape (D, H, W) or (H, W).
+        target: Reference, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
         empty: A rule of ``medimg.scoring.empty``.
         brats_worst_mm: Replaces 373.12866 mm in the rule ``"brats"``.
 
@@ -223,7 +224,7 @@ def score_if_empty(
         The score, NaN where the case is left out, ``None`` if both masks hold voxels.
 
     Raises:
-        ValueError: If the masks are not two bool volumes of one shape, or a spacing is not positive.
+        ValueError: If the masks are not two of bool and one shape, or a spacing is not positive.
     """
     spacing = _checked_spacing(pred, target, spacing_mm)
     score = empty_score(
@@ -236,33 +237,44 @@ def score_if_empty(
     return brats_worst_mm if score == BRATS_WORST_MM and empty == "brats" else score
 
 
-def _checked_spacing(
-    pred: BoolArray, target: BoolArray, spacing_mm: Sequence[float]
-) -> tuple[float, float, float]:
-    if pred.ndim != 3 or pred.shape != target.shape:
-        raise ValueError(f"two masks (D, H, W) of one grid expected, found {pred.shape} and {target.shape}")
+def _checked_spacing(pred: BoolArray, target: BoolArray, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    if pred.ndim not in (2, 3) or pred.shape != target.shape:
+        raise ValueError(
+            f"two masks (D, H, W) or (H, W) of one grid expected, found {pred.shape} and {target.shape}"
+        )
     if pred.dtype != np.bool_ or target.dtype != np.bool_:
         raise ValueError(f"masks of type bool expected, found {pred.dtype} and {target.dtype}")
-    if len(spacing_mm) != 3 or not all(0 < float(step) < math.inf for step in spacing_mm):
-        raise ValueError(f"three positive spacings in mm expected, found {tuple(spacing_mm)}")
-    return float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2])
+    if len(spacing_mm) != pred.ndim or not all(0 < float(step) < math.inf for step in spacing_mm):
+        raise ValueError(f"{pred.ndim} positive spacings in mm expected, found {tuple(spacing_mm)}")
+    return tuple(float(step) for step in spacing_mm)
 
 
-def _union_box(pred: BoolArray, target: BoolArray) -> tuple[slice, slice, slice]:
+def _three(spacing: tuple[float, ...]) -> tuple[float, float, float]:
+    return spacing[0], spacing[1], spacing[2]
+
+
+def _two(spacing: tuple[float, ...]) -> tuple[float, float]:
+    return spacing[0], spacing[1]
+
+
+def _union_box(pred: BoolArray, target: BoolArray) -> tuple[slice, ...]:
     """Smallest box that holds both masks; an empty box if neither holds a voxel."""
     slices = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
+    for axis in range(pred.ndim):
+        others = tuple(other for other in range(pred.ndim) if other != axis)
         filled = np.flatnonzero(pred.any(axis=others) | target.any(axis=others))
         slices.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
-    return slices[0], slices[1], slices[2]
+    return tuple(slices)
 
 
 def _neighbour_codes(mask: BoolArray) -> npt.NDArray[np.uint8]:
-    """Code of every cube of eight voxel centres, shape (D + 1, H + 1, W + 1), outside counting as empty."""
+    """Code of every cube of eight voxel centres, shape (D + 1, H + 1, W + 1), outside counting as empty.
+
+    Of an image, of every square of four, shape (H + 1, W + 1).
+    """
     codes = np.zeros([n + 1 for n in mask.shape], dtype=np.uint8)
     values = mask.view(np.uint8)
-    for bit, corner in enumerate(CORNERS):
+    for bit, corner in enumerate(CORNERS if mask.ndim == 3 else SQUARE):
         # The voxel at the cube's upper corner along an axis belongs to the cube with its own index.
         window = tuple(
             slice(0, n) if upper else slice(1, n + 1) for upper, n in zip(corner, mask.shape, strict=True)
@@ -272,11 +284,11 @@ def _neighbour_codes(mask: BoolArray) -> npt.NDArray[np.uint8]:
 
 
 def _is_surface(codes: npt.NDArray[np.uint8]) -> BoolArray:
-    surface: BoolArray = (codes != 0) & (codes != 255)
+    surface: BoolArray = (codes != 0) & (codes != (255 if codes.ndim == 3 else 15))
     return surface
 
 
-def _distances(surface: BoolArray, other: BoolArray, spacing: tuple[float, float, float]) -> FloatArray:
+def _distances(surface: BoolArray, other: BoolArray, spacing: tuple[float, ...]) -> FloatArray:
     """Distance in mm of each element of a surface, in array order, to the nearest element of the other."""
     distances = np.zeros(np.count_nonzero(surface), dtype=np.float64)
     if not other.any():

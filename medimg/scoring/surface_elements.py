@@ -10,12 +10,16 @@ four corners are inside, the surface is that of the corners outside. Pieces of u
 seven kinds, and each one's cuts span a few flat facets, written below as vectors (facet area projected
 along each axis of a unit cube).
 
+A mask in a plane has a contour in place of a surface: a square of four pixel centres has one of 16 codes, and the
+length of the line that cuts its edges half way takes the place of the area.
+
 Reference:
     Lorensen and Cline, "Marching cubes", SIGGRAPH 1987; Nikolov et al., "Deep learning to achieve
     clinically applicable segmentation of head and neck anatomy", arXiv:1809.04430, for the use of these
     areas as the weights of surface distances.
 """
 
+import math
 from functools import lru_cache
 from itertools import combinations
 
@@ -30,6 +34,8 @@ N_CODES = 256
 # Corner b of the cube adds 2**b to the code. The last corner is the voxel itself (bit 0), the others are
 # its neighbours at one lower position along D (bit 2), H (bit 1) and W (bit 0 of the corner's number).
 CORNERS: tuple[Corner, ...] = tuple((1 - (b >> 2 & 1), 1 - (b >> 1 & 1), 1 - (b & 1)) for b in range(8))
+# The same of a square: the pixel itself is bit 0, its neighbour at one lower position along W bit 1.
+SQUARE: tuple[tuple[int, int], ...] = ((1, 1), (1, 0), (0, 1), (0, 0))
 
 
 @lru_cache(maxsize=64)
@@ -59,6 +65,36 @@ def element_areas(spacing_mm: tuple[float, float, float]) -> npt.NDArray[np.floa
         areas[code] = sum(float(np.linalg.norm(np.array(facet) * stretch)) for facet in facets)
     areas.flags.writeable = False
     return areas
+
+
+@lru_cache(maxsize=64)
+def element_lengths(spacing_mm: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Length of the contour in a square of four pixel centres, for each of the 16 codes.
+
+    Args:
+        spacing_mm: Pixel size along H, W, in mm or any unit of length.
+
+    Returns:
+        Lengths in that unit, shape (16,), read-only; zero for the codes 0 and 15.
+
+    Example:
+        >>> lengths = element_lengths((3.0, 4.0))
+        >>> float(lengths[0b0001]), float(lengths[0b0011]), float(lengths[0b0101]), float(lengths[0b0110])
+        (2.5, 4.0, 3.0, 5.0)
+    """
+    height, width = spacing_mm
+    diagonal = math.hypot(height, width)
+    lengths = np.zeros(1 << len(SQUARE), dtype=np.float64)
+    for code in range(1, len(lengths) - 1):
+        inside = [corner for bit, corner in enumerate(SQUARE) if code >> bit & 1]
+        if len(inside) != 2:  # one corner is cut off, inside or outside
+            lengths[code] = diagonal / 2
+        elif inside[0][0] == inside[1][0]:  # neighbours along W: the line runs along W
+            lengths[code] = width
+        else:  # neighbours along H, or two corners that touch only across
+            lengths[code] = height if inside[0][1] == inside[1][1] else diagonal
+    lengths.flags.writeable = False
+    return lengths
 
 
 def _pieces(corners: list[Corner]) -> list[list[Corner]]:

@@ -28,7 +28,9 @@ PATIENT_COLUMN = "patient_id"
 
 METRIC_TITLES: Mapping[str, str] = {
     "dice": "Dice",
+    "iou": "IoU",
     "hd95": "HD95 mm",
+    "hd95px": "HD95 px",
     "nsd": "NSD",
     "lesion_dice": "lesion-wise Dice",
     "lesion_hd95": "lesion-wise HD95 mm",
@@ -83,9 +85,9 @@ def score_case(
     Args:
         case_id: Name of the case.
         patient_id: Name of its patient.
-        pred: Predicted label values, shape (D, H, W).
-        target: Reference label values, shape (D, H, W).
-        spacing_mm: Voxel size along D, H, W in mm.
+        pred: Predicted label values, shape (D, H, W) or (H, W).
+        target: Reference label values, same shape.
+        spacing_mm: Voxel size along each of these axes in mm.
         classes: Label values that form each class or region, such as ``{"WT": (1, 2, 3)}``.
         metrics: Numbers to compute.
         empty: What a class scores whose mask is empty: a rule of ``medimg.scoring.empty``.
@@ -374,7 +376,7 @@ def format_table(summary: Summary, title: str) -> str:
 def _line(metric: str, name: str, row: IntervalRow) -> tuple[str, ...]:
     if math.isnan(row["mean"]):
         return metric, name, "-", "-", str(row["n"]), str(row["n_left_out"])
-    digits = 2 if metric.endswith("mm") else 4
+    digits = 2 if metric.endswith((" mm", " px")) else 4
     mean, low, high = (f"{row[key]:.{digits}f}" for key in ("mean", "low", "high"))
     return metric, name, mean, f"{low} to {high}", str(row["n"]), str(row["n_left_out"])
 

@@ -20,6 +20,8 @@ from medimg.submission.ids import IdMap, check_ids, padded
 from medimg.submission.sheet import Asked, Sheet, probabilities
 
 Join = Literal["mean", "max"]
+IMAGE_TABLE = "per_image.csv"
+"""Lies beside ``per_case.csv``: a row an image, where a competition asks for studies and for their images."""
 ALL = ""
 """Name under which a threshold holds for all labels."""
 
@@ -80,12 +82,23 @@ def read_answers(
         raise ConfigError(
             "--calibration is of one table. Calibrate several tables before they are put together."
         )
-    for path in paths:
+    for path in _with_images(paths, layout, part=part):
         answers = _read(path, layout, asked, recipe, faults, part=part)
         answers = _called(_joined(_named(answers, layout, recipe, faults), recipe.join, faults), recipe)
         parts.append(_rows(answers, layout, asked, recipe))
     ids = tuple(name for names, _ in parts for name in names)
     return Sheet(asked.header, ids, np.concatenate([values for _, values in parts]))
+
+
+def _with_images(paths: Sequence[Path], layout: TableFormat, *, part: Part) -> list[Path]:
+    """The tables, and behind those of studies those of their images."""
+    found = []
+    for path in paths:
+        found.append(path)
+        if layout.image_label and path.is_dir():
+            images = find_member(path, part=part).folder / IMAGE_TABLE
+            found += [images] if images.is_file() and images not in paths else []
+    return found
 
 
 def _read(

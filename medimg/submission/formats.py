@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from medimg.datasets.brats import CONVENTIONS, Convention
 from medimg.datasets.siim import SHAPE as SIIM_SHAPE
-from medimg.scoring.embolism import EXAM_LABELS
+from medimg.scoring.embolism import EXAM_LABELS, IMAGE_LABEL
 from medimg.scoring.label_forms import RANZCR_LABELS
 from medimg.scoring.regions import BRATS_WRITE_ORDER
 from medimg.submission.names import FormatName
-from medimg.submission.pulmonary_embolism import IMAGE_LABEL
 
 Affine = tuple[tuple[float, float, float, float], ...]
 

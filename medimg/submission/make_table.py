@@ -53,7 +53,7 @@ def submit_table(request: Request, layout: TableFormat) -> Outcome:
             check_sheet(sheet, layout, asked, faults, ordered=ordered)
             check_exams(sheet, exams, faults)
         return Outcome("table", faults, tuple(notes))
-    if asked is None or request.sample is None:
+    if asked is None:
         raise ConfigError("--sample: which rows and columns are asked for? Give sample_submission.csv.")
     sheet = _sheet(request, layout, asked, faults)
     check_sheet(sheet, layout, asked, faults, ordered=False)
@@ -86,7 +86,9 @@ def _advice(request: Request, exams: dict[str, list[str]]) -> str:
 def _sheet(request: Request, layout: TableFormat, asked: Asked, faults: Faults) -> Sheet:
     if request.constant is not None:
         if not asked.ids:
-            raise ConfigError(f"--constant: {request.sample} holds no ids to give an answer for.")
+            raise ConfigError(
+                f"--constant: {request.sample or request.cases} holds no ids to give an answer for."
+            )
         return Sheet(
             asked.header, asked.ids, np.full((len(asked.ids), len(asked.header) - 1), request.constant)
         )

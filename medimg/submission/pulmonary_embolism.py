@@ -12,8 +12,6 @@ from medimg.scoring import embolism_rules
 from medimg.scoring.embolism import EXAM_LABELS
 from medimg.scoring.embolism_rules import CHRONIC, RATIOS, SIDES, WITHOUT
 
-IMAGE_LABEL = "pe_present_on_image"
-
 _CUT = 0.5
 # The least that counts as above the cut and survives being written and read in single precision.
 _ABOVE = 0.500001

@@ -11,6 +11,7 @@ from medimg.transforms.intensity import (
     LowResolution,
 )
 from medimg.transforms.spatial import RandomSpatial
+from medimg.transforms.views import VolumeViews
 
 __all__ = [
     "AlbumentationsTransform",
@@ -23,4 +24,5 @@ __all__ = [
     "LowResolution",
     "NNUNetAugmentation",
     "RandomSpatial",
+    "VolumeViews",
 ]

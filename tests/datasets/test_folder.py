@@ -87,3 +87,15 @@ def test_a_folder_a_class_with_patients_in_the_names(tmp_path, write_class_folde
 def test_a_pattern_that_is_none_is_an_error_of_the_config(tmp_path, write_class_folders):
     with pytest.raises(ConfigError, match=r"patient: 'pat\(' is no regular expression"):
         ImageFolder(patient="pat(").index(write_class_folders(tmp_path, {"a": 1, "b": 1}))
+
+
+def test_masks_lie_beside_their_images(tmp_path, write_class_folders, write_picture):
+    root = write_class_folders(tmp_path, {"benign": 2, "malignant": 1})
+    for name in ("benign (1)_mask_1.png", "benign (1)_mask.png", "benign (10)_mask.png"):
+        write_picture(root / "benign" / name)
+    found = ImageFolder().masks(ImageFolder().index(root))
+    assert list(found) == ["benign/benign (1).png"]
+    assert [path.name for path in found["benign/benign (1).png"].paths] == [
+        "benign (1)_mask.png",
+        "benign (1)_mask_1.png",
+    ]

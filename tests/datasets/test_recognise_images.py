@@ -4,8 +4,11 @@ import pytest
 from medimg.datasets.chestxray14 import LABELS as CHEST
 from medimg.datasets.chexpert import LABELS as CHEXPERT
 from medimg.datasets.recognise_images import recognise_images
+from medimg.datasets.rsna_hemorrhage import HEMORRHAGE_LABELS
 from medimg.errors import DataError
+from medimg.phantoms.pe import COLUMNS as PE_COLUMNS
 from medimg.scoring.label_forms import RANZCR_LABELS as LINES
+from medimg.scoring.spine import SPINE_LABELS
 
 UIDS = ["1.2.3"]
 TABLES = {
@@ -24,6 +27,8 @@ TABLES = {
     "VinBigData": ("train.csv", ["image_id", "class_name", "class_id", "rad_id"], ["a", "ILD", 5, "R1"]),
     "SIIM-pneumothorax": ("train-rle.csv", ["ImageId", " EncodedPixels"], ["a", "-1"]),
     "RANZCR": ("train.csv", ["StudyInstanceUID", *LINES, "PatientID"], ["a", *[0] * 11, "p"]),
+    "RSNA-PE": ("train.csv", list(PE_COLUMNS), ["a", "b", "c", 0, 1, *[0] * 12]),
+    "RSNA-spine": ("train.csv", ["StudyInstanceUID", *SPINE_LABELS], ["a", *[0] * 8]),
     "ISIC-2020": ("train.csv", ["image_name", "patient_id", "target"], ["a", "p", 0]),
     "tiles": ("train.csv", ["id", "encoding"], ["a", ""]),
 }
@@ -36,6 +41,15 @@ def test_tables_tell_the_data_set(tmp_path, write_table, name):
     write_table(root / table, header, [row])
     index = recognise_images(root, missing="keep")
     assert index is not None and index.name == name and len(index.records) == 1
+
+
+def test_haemorrhage_needs_its_patients_too(tmp_path, write_table):
+    rows = [[f"ID_a_{label}", 0] for label in HEMORRHAGE_LABELS]
+    write_table(tmp_path / "stage_2_train.csv", ["ID", "Label"], rows)
+    with pytest.raises(DataError, match="no table of patients"):
+        recognise_images(tmp_path, missing="keep")
+    write_table(tmp_path / "patients.csv", ["id", "patient", "study"], [["ID_a", "p", "s"]])
+    assert recognise_images(tmp_path, missing="keep").name == "RSNA-hemorrhage"
 
 
 def test_medmnist(tmp_path):

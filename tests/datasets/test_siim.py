@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medimg.datasets.siim import SIIMPneumothorax, siim_masks
@@ -55,3 +56,16 @@ def test_the_dicom_is_read_where_its_conversion_lies_beside_it(tmp_path, write_t
         (tmp_path / folder / f"a{suffix}").touch()
     (record,) = SIIMPneumothorax().index(tmp_path).records
     assert record.images == (tmp_path / "z" / "a.dcm",)
+
+
+def test_masks_are_those_of_the_table(tmp_path, write_table, write_picture):
+    write_table(tmp_path / "train-rle.csv", HEADER, [["a", "-1"], ["b", "1048570 6"], ["b", "0 2048"]])
+    for name in ("a", "b"):
+        write_picture(tmp_path / "train" / f"{name}.png", np.zeros((512, 512), np.uint8))  # a conversion
+    data = SIIMPneumothorax()
+    masks = data.masks(data.index(tmp_path))
+    assert not masks["a"].read((1024, 1024)).any()
+    whole = masks["b"].read((1024, 1024))
+    assert whole[:, :2].all() and whole[-6:, -1].all() and whole.sum() == 2048 + 6
+    small = masks["b"].read((512, 512))
+    assert small[:, 0].all() and small.sum() == 512 + 3

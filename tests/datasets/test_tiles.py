@@ -1,5 +1,6 @@
 import pytest
 
+from medimg.datasets.image_masks import MaskFiles
 from medimg.datasets.tiles import HistologyTiles, tile_masks
 from medimg.errors import DataError
 
@@ -55,3 +56,16 @@ def test_what_cannot_be_used(tmp_path, write_table):
     write_table(tmp_path / "train.csv", ["id", "x"], [["a", ""]])
     with pytest.raises(DataError, match="expected a column of run-length codes"):
         tile_masks(table)
+
+
+def test_masks_come_from_codes_or_files(tmp_path, write_table, write_picture):
+    write_table(tmp_path / "t" / "train.csv", ["id", "rle"], [["a", "1 3 10 5"], ["b", ""]])
+    for name in ("a", "b"):
+        write_picture(tmp_path / "t" / "train_images" / f"{name}.tiff")
+        write_picture(tmp_path / "f" / "images" / f"{name}.png")
+        write_picture(tmp_path / "f" / "masks" / f"{name}.png")
+    data = HistologyTiles()
+    coded = data.masks(data.index(tmp_path / "t"))
+    assert coded["a"].read((5, 4)).sum() == 8 and not coded["b"].read((5, 4)).any()
+    filed = data.masks(data.index(tmp_path / "f"))
+    assert filed["b"] == MaskFiles((tmp_path / "f" / "masks" / "b.png",))

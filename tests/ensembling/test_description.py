@@ -70,6 +70,12 @@ def test_members_that_mean_something_else_are_refused(kind, change):
         agreed_description(["A", "B"], [SOFTMAX, replace(SOFTMAX, **change)], kind)
 
 
+def test_several_targets_at_once_are_not_combined():
+    several = Description(classes=("a", "size_mm"), task="targets")
+    with pytest.raises(DataError, match="B: predicts several targets at once, numbers among them"):
+        agreed_description(["A", "B"], [Description(task="binary"), several], "table")
+
+
 def test_masks_meet_whatever_head_and_order_of_channels_they_come_from():
     other = replace(SOFTMAX, classes=("b", "a"), labels={"b": 4, "a": 1}, head="sigmoid")
     common = agreed_description(["A", "B"], [SOFTMAX, other], "masks")

@@ -52,6 +52,14 @@ def test_a_run_of_a_classification_brings_its_table(tmp_path):
         find_member(run, part="predict")
 
 
+def test_predictions_inside_a_run_can_be_named_themselves(tmp_path):
+    run = tmp_path / "version_0"
+    for folder in (run, make_table(run / "predict")):
+        (folder / "config.yaml").touch()
+    assert find_member(run / "predict").table == run / "predict" / "per_case.csv"
+    assert find_member(run, part="predict").folder == run / "predict"
+
+
 def test_a_cross_validation_stands_for_what_its_folds_predicted_unseen(tmp_path):
     make_masks(tmp_path / "busi" / "out_of_fold", "a", "b")
     make_table(tmp_path / "busi", "case_id,dice_x\na,0.5\n")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from medimg.errors import DataError
 from medimg.io import raster
-from medimg.io.raster import read_raster, write_png
+from medimg.io.raster import raster_shape, read_raster, write_png
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (9, 13), np.uint8)
@@ -189,3 +189,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_png(tmp_path / "a.png", GREY // 2)
     same(tmp_path / "a.png", GREY[None])
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.pgm"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_upright_picture(tmp_path, name, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    options = {"exif": exif} if name.endswith((".png", ".jpg", ".tif")) else {}
+    Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / name, **options)
+    assert raster_shape(tmp_path / name) == read_raster(tmp_path / name).shape[1:]
+
+
+def test_a_size_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"x\.png: there is no such file"):
+        raster_shape(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"x\.png: no size can be read"):
+        raster_shape(tmp_path / "x.png")

@@ -80,6 +80,11 @@ def test_labels_out_of_range(make_index, task, labels, says):
     assert report.verdict == "refuse" and says in texts(report)[0]
 
 
+def test_numbers_of_several_targets_are_fine(make_index):
+    index = replace(make_index([1, 2], labels=[{"x": -3.5}, {"x": 40.0}]), task="targets")
+    assert [texts(report) for report in audit_images(index)] == [[], []]
+
+
 def test_unknown_and_soft_labels_are_fine(make_index):
     record = make_index([1], labels=[{"x": math.nan, "z": 0.3}]).records[0]
     assert check_image(record, ImageIndex("a", Path(), "multilabel", ("x", "z"), ())).verdict == "ok"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from writers.dicom import write_dicom
 
 from medimg.errors import ConfigError, DataError
-from medimg.preparation.image_pixels import ImageOptions, read_pixels, resize
+from medimg.preparation.image_pixels import ImageOptions, decode_image, read_pixels, resize
 from medimg.records import Record
 
 
@@ -110,3 +111,56 @@ def test_options_that_do_not_fit_are_refused():
         ImageOptions(channels=1)
     with pytest.raises(ConfigError, match="a lower and a higher value"):
         options(window=(3.0, 3.0))
+
+
+WINDOWS = ((-1350, 150), (50, 750), (-160, 240))
+
+
+def test_windows_become_channels(tmp_path):
+    units = np.linspace(-1500, 900, 64).reshape(8, 8).astype(np.float32)
+    Image.fromarray(units).save(tmp_path / "ct.tif")
+    chosen = options(channels=3, window=WINDOWS)
+    found = read_pixels(record(tmp_path / "ct.tif"), chosen)
+    for channel, window in zip(found, WINDOWS, strict=True):
+        (alone,) = read_pixels(record(tmp_path / "ct.tif"), options(window=window))
+        assert np.array_equal(channel, alone)
+        assert channel.min() == 0 and channel.max() in (254, 255)
+    (one,) = read_pixels(record(tmp_path / "ct.tif"), options(window=(WINDOWS[2],)))
+    assert np.array_equal(one, found[2])
+
+
+def test_windows_need_a_file_of_one_channel(tmp_path):
+    path = write(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: a window in Hounsfield units needs one channel"):
+        read_pixels(record(path), options(channels=3, window=WINDOWS))
+
+
+@pytest.mark.parametrize(
+    ("window", "channels", "message"),
+    [
+        (WINDOWS, 1, "3 windows are a channel each, and image.channels is 1: set it to 3"),
+        (((5, 5), (1, 2)), 2, r"a lower and a higher value, found \[5, 5\]"),
+        ((5, 5), 1, r"a lower and a higher value, found \[5, 5\]"),
+        ((), 1, "expected one or more windows, found none"),
+    ],
+)
+def test_windows_that_do_not_fit_are_refused(window, channels, message):
+    with pytest.raises(ConfigError, match=message):
+        options(window=window, channels=channels)
+
+
+def test_a_value_far_beyond_the_window_does_not_outweigh_its_neighbours(tmp_path):
+    units = np.zeros((16, 16), np.float32)
+    units[::2, ::2] = 3000  # metal in every fourth pixel
+    Image.fromarray(units).save(tmp_path / "ct.tif")
+    found = read_pixels(record(tmp_path / "ct.tif"), options(window=(0.0, 100.0)))
+    assert (found == round(255 / 4)).all()
+
+
+def test_a_slice_tells_its_place(tmp_path):
+    elements = {"ImagePositionPatient": [1, 2, 30], "ImageOrientationPatient": [1, 0, 0, 0, 0.6, 0.8]}
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((8, 8), np.uint8), elements=elements)
+    assert decode_image(record(path), options()).position_mm == pytest.approx(30 * 0.6 - 2 * 0.8)
+    assert np.isnan(
+        decode_image(record(write(tmp_path / "b.png", np.zeros((8, 8), np.uint8))), options()).position_mm
+    )

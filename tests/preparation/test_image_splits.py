@@ -58,6 +58,26 @@ def test_folds_part_patients_and_keep_labels(task, labels):
     assert np.abs(rates(index, splits) - overall).max() < 0.015
 
 
+def test_large_and_small_numbers_are_dealt_evenly():
+    rng = np.random.default_rng(0)
+    records = tuple(
+        Record(
+            f"c{n:03d}",
+            f"p{n // 2}",
+            (),
+            labels={"malignant": float(n % 3 == 0), "offset": rng.normal(-5, 9)},
+        )
+        for n in range(120)
+    )
+    index = ImageIndex("fake", Path(), "targets", ("malignant", "offset"), records)
+    large = {
+        r.case_id: r.labels["offset"] > np.median([r.labels["offset"] for r in records]) for r in records
+    }
+    for split in image_folds(index, 5, seed=1):
+        assert np.mean([large[case] for case in split.val]) == pytest.approx(0.5, abs=0.06)
+        assert np.mean([int(case[1:]) % 3 == 0 for case in split.val]) == pytest.approx(1 / 3, abs=0.06)
+
+
 def test_one_seed_gives_one_split():
     index = make_index()
     assert image_folds(index, 4, seed=3) == image_folds(index, 4, seed=3)

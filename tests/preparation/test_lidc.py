@@ -13,7 +13,7 @@ from medimg.io.dicom.series import find_series
 from medimg.io.nifti import read_mask
 from medimg.phantoms.chest_scan import draw_chest, truth_file
 from medimg.phantoms.lidc import write_lidc
-from medimg.preparation.lidc import CropOptions, convert_lidc, cut_crop, without_copies
+from medimg.preparation.lidc import CropOptions, convert_lidc, cut_crop, offset_mm, without_copies
 from medimg.preparation.splits import choose_split
 
 SIZE = (40, 96, 96)
@@ -89,6 +89,23 @@ def test_a_crop_has_the_nodule_in_its_middle(converted):
         crop = nib.load(converted[0] / row["image"])
         middle = (crop.affine @ [7.5, 7.5, 7.5, 1])[:3]
         np.testing.assert_allclose(middle, [float(row[f"{a}_mm"]) for a in "xyz"], atol=0.05)
+
+
+def test_a_nodule_lies_off_the_middle_where_its_place_is_to_be_learned(raw, tmp_path):
+    crop = CropOptions(16, 2.0, off_centre=0.25)
+    convert_lidc(raw, tmp_path / "off", min_readers=1, crop=crop)
+    offsets = []
+    for row in rows_of(tmp_path / "off"):
+        image = nib.load(tmp_path / "off" / row["image"])
+        middle = (image.affine @ [7.5, 7.5, 7.5, 1])[:3]
+        offsets.append([float(row[f"offset_{a}_mm"]) for a in "xyz"])
+        np.testing.assert_allclose([float(row[f"{a}_mm"]) for a in "xyz"], middle + offsets[-1], atol=0.1)
+    assert np.abs(offsets).max() <= 8 and np.abs(offsets).mean() > 2
+    np.testing.assert_array_equal(offset_mm("a-n01", crop), offset_mm("a-n01", crop))
+    with pytest.raises(ConfigError, match="holds a conversion with other settings"):
+        convert_lidc(raw, tmp_path / "off", min_readers=1, crop=CropOptions(16, 2.0))
+    with pytest.raises(ConfigError, match=r"off_centre in \[0, 0.5\), found"):
+        convert_lidc(raw, tmp_path / "new", crop=CropOptions(16, 2.0, off_centre=0.5))
 
 
 def test_a_crop_is_interpolated_and_has_air_beyond_the_edge():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,11 @@ def test_images_that_moved_are_found_where_they_are_said_to_be(tmp_path, index):
     with pytest.raises(DataError, match=r"there is no such folder\. Name it anew"):
         read_pseudo_table(out)
     assert read_pseudo_table(out, tmp_path / "moved").root == tmp_path / "moved"
+
+
+def test_targets_of_several_kinds_are_no_labels(tmp_path, index):
+    with pytest.raises(DataError, match=r"pseudo-labels are labels, and .* has targets of several kinds"):
+        written(tmp_path, replace(index, task="targets"))
 
 
 def test_volumes_are_no_table(tmp_path, index):

@@ -11,7 +11,7 @@ from medimg.scoring.surface import (
     surface_dice,
     surface_distances,
 )
-from medimg.scoring.surface_elements import element_areas
+from medimg.scoring.surface_elements import element_areas, element_lengths
 
 
 def waves(phase):
@@ -183,3 +183,81 @@ def test_wrong_input_is_refused():
         hd95(mask, mask, (1, 0, 1), empty="brats")
     with pytest.raises(ValueError, match="type bool"):
         surface_distances(mask.astype(np.uint8), mask, (1, 1, 1))
+
+
+# ---- masks of images -------------------------------------------------------------------------------
+
+
+def disc(centre, radius, shape=(40, 50)):
+    rows, columns = np.indices(shape)
+    return np.hypot(rows - centre[0], columns - centre[1]) <= radius
+
+
+def contour_points(mask, spacing):
+    """Places and lengths of the contour's elements, square by square."""
+    padded, points, lengths = np.pad(mask, 1), [], []
+    for row, column in np.ndindex(*(n - 1 for n in padded.shape)):
+        code = sum(
+            1 << bit
+            for bit, inside in enumerate(padded[row : row + 2, column : column + 2].ravel()[::-1])
+            if inside
+        )
+        if 0 < code < 15:
+            points.append((row * spacing[0], column * spacing[1]))
+            lengths.append(element_lengths(spacing)[code])
+    return np.array(points), np.array(lengths)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+def test_contours_equal_brute_force(spacing):
+    pred, target = disc((18, 20), 9), disc((21, 26), 7)
+    (points_p, lengths_p), (points_t, lengths_t) = (contour_points(mask, spacing) for mask in (pred, target))
+    between = np.linalg.norm(points_p[:, None] - points_t[None], axis=2)
+    to_target, to_pred = between.min(1), between.min(0)
+    found = surface_distances(pred, target, spacing)
+    assert found.pred_to_target_mm == pytest.approx(np.sort(to_target))
+    assert found.target_to_pred_mm == pytest.approx(np.sort(to_pred))
+    assert found.pred_areas_mm2.sum() == pytest.approx(lengths_p.sum())
+    within = lengths_p[to_target <= 3].sum() + lengths_t[to_pred <= 3].sum()
+    assert surface_dice(found, tolerance_mm=3) == pytest.approx(within / (lengths_p.sum() + lengths_t.sum()))
+
+
+def test_a_shifted_image_mask_is_as_far_as_it_was_moved_in_either_unit():
+    first, moved = disc((20, 20), 8), disc((20, 25), 8)
+    assert hd95(first, moved, (1, 1), empty="one") == pytest.approx(5, abs=0.5)
+    assert hd95(first, moved, (1, 0.2), empty="one") == pytest.approx(1, abs=0.1)
+    assert hd95(first, first, (1, 1), empty="one") == 0
+    assert nsd(first, moved, (1, 1), 5.0, empty="one") == 1.0
+    # A volume of one slice has a top and a bottom, so the same masks would be closer.
+    assert hd95(first[None], moved[None], (1, 1, 1), empty="one") < hd95(first, moved, (1, 1), empty="one")
+
+
+def test_an_empty_image_mask_scores_the_images_diagonal():
+    mask = disc((20, 20), 8)
+    assert hd95(mask, np.zeros_like(mask), (3, 4), empty="one") == pytest.approx(np.hypot(40 * 3, 50 * 4))
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2, 2, 2)])
+def test_neither_image_nor_volume_is_refused(shape):
+    mask = np.ones(shape, bool)
+    with pytest.raises(ValueError, match=r"two masks \(D, H, W\) or \(H, W\) of one grid expected"):
+        surface_distances(mask, mask, (1.0,) * len(shape))
+
+
+def test_an_image_takes_two_spacings():
+    with pytest.raises(ValueError, match="2 positive spacings in mm expected, found"):
+        hd95(disc((20, 20), 8), disc((20, 20), 8), (1, 1, 1), empty="one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+def test_the_maximum_form_of_images_equals_monai(spacing):
+    import torch
+    from monai.metrics import compute_hausdorff_distance
+
+    pred, target = disc((18, 20), 9), disc((21, 26), 7)
+    hot = [torch.from_numpy(mask)[None, None].float() for mask in (pred, target)]
+    expected = compute_hausdorff_distance(*hot, include_background=True, percentile=95, spacing=spacing)
+    assert hd95(pred, target, spacing, empty="one", definition="max") == pytest.approx(
+        float(expected), rel=1e-5
+    )

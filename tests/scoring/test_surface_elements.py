@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import label
 from scipy.spatial import ConvexHull
 
-from medimg.scoring.surface_elements import CORNERS, element_areas
+from medimg.scoring.surface_elements import CORNERS, SQUARE, element_areas, element_lengths
 
 SPACINGS = [(1.0, 1.0, 1.0), (10.0, 1.0, 1.0), (0.3, 4.0, 1.7)]
 
@@ -92,3 +92,33 @@ def test_simple_codes_by_hand():
     assert areas[0] == areas[255] == 0
     assert areas[0b00001111] == pytest.approx(15)  # a wall across D: 3 x 5 mm
     assert areas[1] == pytest.approx(np.linalg.norm([15, 10, 6]) / 8)  # one corner
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.3, 4.0)])
+def test_lengths_are_those_of_the_lines_between_the_cuts_of_a_squares_edges(spacing):
+    lengths = element_lengths(spacing)
+    assert lengths[0] == lengths[15] == 0
+    for code in range(1, 15):
+        inside = {corner for bit, corner in enumerate(SQUARE) if code >> bit & 1}
+        cuts = [
+            np.array([(a + b) / 2 for a, b in zip(one, other, strict=True)]) * spacing
+            for one in inside
+            for other in set(SQUARE) - inside
+            if sum(a != b for a, b in zip(one, other, strict=True)) == 1
+        ]
+        # Two corners that touch only across are cut off each by itself.
+        expected = np.linalg.norm(cuts[0] - cuts[1]) if len(cuts) == 2 else np.hypot(*spacing)
+        assert lengths[code] == pytest.approx(expected), code
+
+
+def test_the_contour_of_a_rectangle_is_its_perimeter_with_the_corners_cut():
+    mask = np.zeros((9, 12), bool)
+    mask[2:6, 3:10] = True  # 4 x 7 pixels of 2 x 3 mm
+    padded = np.pad(mask, 1)
+    total = 0.0
+    for row, column in np.ndindex(10, 13):
+        square = padded[row : row + 2, column : column + 2]
+        total += element_lengths((2.0, 3.0))[
+            sum(1 << bit for bit, corner in enumerate(SQUARE) if square[corner])
+        ]
+    assert total == pytest.approx(2 * 3 * 2 + 2 * 6 * 3 + 4 * np.hypot(2, 3) / 2)

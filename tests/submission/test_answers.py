@@ -77,6 +77,17 @@ def test_exams_and_images_of_two_tables_give_all_rows(tmp_path):
     assert found == expected | {"i1": 0.5, "i2": 0.75}
 
 
+def test_images_beside_the_exams_are_found(tmp_path):
+    folder = predictions(tmp_path / "p", {"s1": np.arange(9) / 10}, sorted(EXAM_LABELS))
+    alone = answers([folder], "rsna-pe", ("id", "label"))
+    predictions(tmp_path / "image", {"i1": 0.5}, ["pe_present_on_image"])
+    (tmp_path / "image" / "per_case.csv").rename(folder / "per_image.csv")
+    sheet = answers([folder], "rsna-pe", ("id", "label"))
+    assert set(sheet.ids) - set(alone.ids) == {"i1"}
+    # Named by itself, it counts once.
+    assert answers([folder, folder / "per_image.csv"], "rsna-pe", ("id", "label")).ids == sheet.ids
+
+
 def test_vertebrae_become_rows(tmp_path):
     labels = FORMATS["spine2022"].labels
     folder = predictions(tmp_path, {"s": np.arange(8) / 10}, labels)

@@ -117,6 +117,18 @@ def test_exams_are_made_consistent_and_counted(write_table, request_for, tmp_pat
     assert len(changed) == 2  # the header and one label
 
 
+def test_the_exams_of_cases_ask_for_their_rows_without_a_sample(write_table, request_for, tmp_path):
+    _, cases = pe(write_table, tmp_path)
+    folder = tmp_path / "p"
+    folder.mkdir()
+    write_label_table(folder / "per_case.csv", [label_row("s1", "", list(EXAM_LABELS), [0.25] * 9)])
+    request = request_for("rsna-pe", predictions=(folder,), cases=cases, enforce_consistency=True)
+    with pytest.raises(DataError, match=r"missing rows \(2\):\n    i1"):
+        run(request)
+    predictions(folder / "per_image.csv", {"i1": 0.1, "i2": 0.2}, "pe_present_on_image")
+    assert run(request).summary == "11 rows"
+
+
 def test_a_file_from_elsewhere_is_checked_with_what_is_there(write_table, request_for, tmp_path):
     rows = [[f"s1_{name}", 0.5] for name in EXAM_LABELS[1:]] + [["i1", "-1"]]
     outcome = run(request_for("rsna-pe", validate=write_table(tmp_path / "x.csv", ["id", "label"], rows)))

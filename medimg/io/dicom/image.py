@@ -13,6 +13,7 @@ from pydicom.pixels.processing import apply_color_lut
 from medimg.errors import DataError
 from medimg.io.dicom.header import Header, read_header
 from medimg.io.dicom.parse import MAX_BYTES, header_warnings, open_dataset, refuse_header
+from medimg.io.dicom.slices import stack_position
 from medimg.io.dicom.stored import Stored, decode
 from medimg.io.dicom.values import Floats, Mapping, Table, Window, map_values, modality_mapping, voi_mappings
 
@@ -28,6 +29,8 @@ class DicomImage:
         value_range: (0, 1) where the pixels are windowed or colours; ``None`` where they are modality units,
             such as Hounsfield units.
         spacing_mm: Distance of rows and of columns, ``None`` where the file does not say.
+        position_mm: Place along the normal of the image, which sorts the slices of a series; ``None`` where the file
+            does not say.
         laterality: ``L``, ``R``, ``B`` or ``U``; empty where the file does not say.
         view: Such as ``CC``, ``MLO``, ``PA``; empty where the file does not say.
         patient_id: Patient ID as written; not safe as a file name.
@@ -43,6 +46,7 @@ class DicomImage:
     pixels: NDArray[np.float32]
     value_range: tuple[float, float] | None
     spacing_mm: tuple[float, float] | None
+    position_mm: float | None
     laterality: str
     view: str
     patient_id: str
@@ -79,6 +83,7 @@ def read_image(path: Path, *, window: WindowChoice = "first", frame: int | None 
         stored = decode(opened, frame)
         try:
             header = read_header(opened.dataset, frame or 0)
+            position = stack_position(opened.dataset, frame or 0)
             pixels, offered, flags = _show(path, opened.dataset, stored, window, frame or 0)
         except DataError:
             raise
@@ -89,6 +94,7 @@ def read_image(path: Path, *, window: WindowChoice = "first", frame: int | None 
         pixels=pixels[0] if len(pixels) == 1 else pixels,
         value_range=None if window == "none" else (0.0, 1.0),
         spacing_mm=header.spacing_mm,
+        position_mm=position,
         laterality=header.laterality,
         view=header.view,
         patient_id=header.patient_id,

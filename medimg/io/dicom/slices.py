@@ -124,6 +124,47 @@ def read_slices(path: Path) -> FileHeader:
             refuse_header(path, error)
 
 
+def read_position(path: Path) -> float | None:
+    """Place of a file's image along its normal; see :func:`stack_position`. The pixels are not touched.
+
+    Raises:
+        DataError: If the file cannot be parsed as DICOM.
+    """
+    with header_warnings():
+        return stack_position(open_dataset(path, pixels=False).dataset)
+
+
+def stack_position(dataset: Dataset, frame: int = 0) -> float | None:
+    """Place of an image along the normal of its plane, which sorts the slices of a series.
+
+    Args:
+        dataset: The file.
+        frame: Number of the frame, from 0.
+
+    Returns:
+        Millimetres, growing along the cross product of the directions of rows and columns; ``None`` where the file does
+        not say, or what it says is damaged.
+
+    Example:
+        >>> dataset = Dataset()
+        >>> dataset.ImagePositionPatient = [-100, -100, 35.5]
+        >>> dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        >>> stack_position(dataset)
+        35.5
+    """
+    try:
+        position = _numbers(_holder(dataset, frame, "PlanePositionSequence"), "ImagePositionPatient", 3)
+        directions = _numbers(
+            _holder(dataset, frame, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
+        )
+    except Exception:
+        # Elements are converted when they are first looked at; the pixels may be whole all the same.
+        return None
+    if position is None or directions is None or not _is_frame(directions):
+        return None
+    return float(np.cross(*np.reshape(directions, (2, 3))) @ np.array(position))
+
+
 def _why_not(path: Path, dataset: Dataset) -> str:
     """Why a file as a whole is no part of a volume."""
     uid = UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")))

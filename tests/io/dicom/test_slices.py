@@ -6,7 +6,8 @@ from writers.dicom import write_dicom, write_enhanced
 from writers.grids import make_grid, make_hu
 
 from medimg.errors import DataError
-from medimg.io.dicom.slices import read_slices
+from medimg.io.dicom.image import read_image
+from medimg.io.dicom.slices import read_position, read_slices
 
 PIXELS = np.zeros((4, 5), np.int16)
 PLACED = {
@@ -105,3 +106,32 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(b"PK\3\4" + b"x" * 200)
     with pytest.raises(DataError, match="not a DICOM file"):
         read_slices(path)
+
+
+def test_the_place_along_the_normal(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", PIXELS, elements=PLACED)
+    assert read_position(path) == 3
+    turned = PLACED | {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}  # sagittal: the normal is -x
+    path = write_dicom(tmp_path / "b.dcm", PIXELS, elements=turned)
+    assert read_position(path) == read_image(path).position_mm == -1.5
+    path = write_enhanced(tmp_path / "c.dcm", make_hu(), make_grid())
+    assert read_position(path) == pytest.approx(stack_of(path))
+
+
+def stack_of(path):
+    first = read_slices(path).slices[0]
+    return float(np.cross(first.orientation[:3], first.orientation[3:]) @ np.array(first.position))
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ImagePositionPatient": [1, 2]},
+        {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
+        {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+    ],
+)
+def test_a_place_that_is_none_leaves_the_image_readable(tmp_path, elements):
+    path = write_dicom(tmp_path / "a.dcm", PIXELS, elements=PLACED | elements)
+    assert read_position(path) is None
+    assert read_image(path).position_mm is None
