@@ -1,7 +1,11 @@
 """Losses that torch and MONAI lack: overlap with ignored voxels, and labels of which some are unknown."""
 
 from medimg.losses.classification import AsymmetricLoss, FocalLoss, MaskedBCELoss, WeightedCrossEntropyLoss
+from medimg.losses.embolism import RSNAPulmonaryEmbolismLoss
+from medimg.losses.ordinal import OrdinalLoss
 from medimg.losses.segmentation import DiceBCELoss, DiceCELoss, DiceFocalLoss
+from medimg.losses.study import StudyLoss
+from medimg.losses.targets import TargetLoss, ValueLoss
 
 __all__ = [
     "AsymmetricLoss",
@@ -10,5 +14,10 @@ __all__ = [
     "DiceFocalLoss",
     "FocalLoss",
     "MaskedBCELoss",
+    "OrdinalLoss",
+    "RSNAPulmonaryEmbolismLoss",
+    "StudyLoss",
+    "TargetLoss",
+    "ValueLoss",
     "WeightedCrossEntropyLoss",
 ]

@@ -1,19 +1,33 @@
 """Networks, and what joins their answers for several images of a case."""
 
 from medimg.models.hybrid import EfficientNetTransUNet
+from medimg.models.mask_head import MaskedClassifier
 from medimg.models.pooling import GatedAttentionPooling, MaxPooling, MeanPooling, NoisyOrPooling, Pooling
+from medimg.models.resnet3d import ResNet3D
+from medimg.models.sequence_heads import AttentionSequence, GRUSequence, SequenceNetwork, SlicesAlone
+from medimg.models.slice_sequence import FeatureSequence, SliceSequence
 from medimg.models.slice_wise import SliceWise
+from medimg.models.smp_network import SMPSegmenter
 from medimg.models.timm_classifier import TimmClassifier
 from medimg.models.transunet import TransUNet, TransUNetClassifier, TransUNetEncoder
 
 __all__ = [
+    "AttentionSequence",
     "EfficientNetTransUNet",
+    "FeatureSequence",
+    "GRUSequence",
     "GatedAttentionPooling",
+    "MaskedClassifier",
     "MaxPooling",
     "MeanPooling",
     "NoisyOrPooling",
     "Pooling",
+    "ResNet3D",
+    "SMPSegmenter",
+    "SequenceNetwork",
+    "SliceSequence",
     "SliceWise",
+    "SlicesAlone",
     "TimmClassifier",
     "TransUNet",
     "TransUNetClassifier",

@@ -9,6 +9,7 @@ import timm
 from torch import Tensor, nn
 
 from medimg.errors import ConfigError
+from medimg.models.encoder_file import encoder_facts
 from medimg.models.weights import (
     THREE_WAYS,
     UnavailableWeightsError,
@@ -38,14 +39,18 @@ class TimmClassifier(nn.Module):
     Args:
         architecture: Name in timm, such as ``resnet50``, ``densenet121``, ``tf_efficientnet_b3``,
             ``convnext_tiny`` or ``vit_small_patch16_224``.
-        num_classes: Outputs; one for a binary task.
+        num_classes: Outputs; one for a binary task, 0 for an encoder without a head.
         in_channels: Channels of the images; weights for three are adapted.
         weights: ``imagenet`` for timm's own, fetched once; ``package`` for those in the extra ``imagenet``
-            (``tf_efficientnet_lite0`` to ``2``); a ``.pth`` or ``.safetensors`` file; ``random`` or ``None``.
+            (``tf_efficientnet_lite0`` to ``2``); a ``.pth`` or ``.safetensors`` file, such as the
+            ``encoder.safetensors`` of a self-supervised run; ``random`` or ``None``.
         sha256: Digest that a file of weights must have.
         drop_rate: Share of features dropped before the head while training, in [0, 1).
         drop_path_rate: Share of residual branches dropped while training (stochastic depth), in [0, 1).
         frozen_backbone: Train the head alone; the backbone's batch norm keeps its statistics.
+
+    Attributes:
+        pretraining: What the self-supervised run that wrote the weights says of them; empty for other weights.
 
     Raises:
         ConfigError: If timm does not know the architecture, or the weights do not fit it.
@@ -68,6 +73,7 @@ class TimmClassifier(nn.Module):
             raise ConfigError("sha256 belongs to a file of weights: give weights: FILE, or remove sha256")
         self.architecture, self.in_channels, self.num_classes = architecture, in_channels, num_classes
         self.unavailable: UnavailableWeightsError | None = None
+        self.pretraining: dict[str, Any] = {}
         self.body: nn.Module = self._built(drop_rate, drop_path_rate, pretrained=False)
         self.frozen_backbone = frozen_backbone
         try:
@@ -120,7 +126,9 @@ class TimmClassifier(nn.Module):
                 tensors, path = package_weights(self.architecture, self.body)
                 fit_weights(self.body, tensors, str(path))
             case _:
-                fit_weights(self.body, read_weights(Path(weights), sha256), weights)
+                tensors = read_weights(Path(weights), sha256)
+                self.pretraining = encoder_facts(Path(weights))
+                fit_weights(self.body, tensors, weights)
         logger.debug("%s starts from %s", self.architecture, weights)
 
     def _freeze(self) -> None:

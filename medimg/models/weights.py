@@ -29,7 +29,7 @@ _LITE = re.compile(r"tf_efficientnet_lite([012])")
 _PROBE_SECONDS = 5.0
 # Names under which training scripts keep the weights inside a checkpoint.
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
-_WRAPPERS = ("module.", "network.", "model.", "backbone.", "encoder.")
+_WRAPPERS = ("module.", "network.", "model.", "backbone.", "encoder.", "body.")
 _SHOWN = 4
 
 
@@ -118,7 +118,7 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str) 
             given[key] = adapt_input_conv(own[key].shape[1], given[key])
     heads = _names(config["classifier"])
     spared = {key for key in own if key.rpartition(".")[0] in heads}
-    if all(key in given and given[key].shape == own[key].shape for key in spared):
+    if spared and all(key in given and given[key].shape == own[key].shape for key in spared):
         spared = set()
     else:
         given = {key: value for key, value in given.items() if key.rpartition(".")[0] not in heads}

@@ -1,10 +1,17 @@
 """TransUNet: the paper's parameter counts, any size that fits, and a small one that trains."""
 
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from timm import create_model
 from torch.testing import assert_close
 
+from medimg.cli import main
 from medimg.errors import ConfigError
 from medimg.models import SliceWise, TransUNet, TransUNetClassifier, TransUNetEncoder
 from medimg.models.weights import UnavailableWeightsError
@@ -175,3 +182,90 @@ def test_layers_learn_at_rates_that_fall_towards_the_image():
 def test_it_trains_on_volumes_slice_by_slice():
     network = SliceWise(tiny(3), neighbours=1)
     assert network(torch.randn(1, 1, 2, 32, 48)).shape == (1, 3, 2, 32, 48)
+
+
+# ---- volumes, slice by slice, by the config that is shipped ----------------------------------------
+
+CONFIG = Path(__file__).parents[2] / "configs" / "transunet.yaml"
+SHORT = {
+    "trainer.accelerator": "cpu", "trainer.max_epochs": "1", "trainer.check_val_every_n_epoch": "1",
+    "data.patches.batches_per_epoch": "2", "data.split.num_folds": "2",
+}  # fmt: skip
+
+
+def fit_and_predict(root, source, tmp_path, **settings):
+    """Train a moment on a Decathlon task, and the label map predicted for a volume beside it."""
+    words = [word for name, value in {**SHORT, **settings}.items() for word in (f"--{name}", value)]
+    assert main(["fit", "--config", str(CONFIG), "--data.root", str(root), *words]) == 0
+    (run,) = (tmp_path / "lightning_logs").glob("*/version_0")
+    assert any("val/dice" in line for line in (run / "metrics.csv").read_text().splitlines()[:1])
+    words = ["predict", "--config", str(run / "config.yaml"), "--ckpt_path", "last"]
+    assert main([*words, "--data.predict_root", str(source)]) == 0
+    (mask,) = (run / "predict").glob("*.nii.gz")
+    return nib.load(mask)
+
+
+def assert_on_grid(found, source, values):
+    image = nib.load(source)
+    assert found.shape == image.shape[:3]
+    np.testing.assert_array_equal(found.affine, image.affine)
+    np.testing.assert_array_equal(found.header.get_zooms(), image.header.get_zooms()[:3])
+    assert set(np.unique(np.asarray(found.dataobj))) <= values
+
+
+@pytest.mark.slow
+def test_predict_gives_a_volume_back_on_the_oblique_grid_of_its_source(
+    tmp_path, monkeypatch, write_decathlon, write_volume
+):
+    monkeypatch.chdir(tmp_path)
+    root = write_decathlon(tmp_path / "Task", cases=4, labels=("Anterior", "Posterior"), shape=(10, 40, 36))
+    (source,) = (root / "imagesTs").glob("*.nii.gz")
+    (tmp_path / "new").mkdir()
+    copy = tmp_path / "new" / source.name
+    copy.write_bytes(source.read_bytes())
+    assert nib.load(source).header.get_zooms() != (1.0, 1.0, 1.0)  # so that the prepared grid is another
+    found = fit_and_predict(root, tmp_path / "new", tmp_path)
+    assert_on_grid(found, copy, {0, 1, 2})
+
+
+def write_slabs(ct, folder, labels, slabs):
+    """Cut the part of a CT that has a mask into slabs of slices: a Decathlon task of one patient."""
+    image, mask = nib.load(ct / "example_ct.nii.gz"), nib.load(ct / "example_seg.nii.gz")
+    step = mask.shape[2] // slabs
+    (folder / "imagesTr").mkdir(parents=True)
+    (folder / "labelsTr").mkdir()
+    cases = []
+    for number in range(slabs):
+        part = slice(number * step, (number + 1) * step)
+        values = np.asarray(mask.slicer[:, :, part].dataobj)
+        classes = sum((values == value) * np.uint8(n) for n, value in enumerate(labels.values(), start=1))
+        name = f"slab_{number}.nii.gz"
+        nib.save(image.slicer[:, :, part], folder / "imagesTr" / name)
+        nib.save(nib.Nifti1Image(classes, mask.slicer[:, :, part].affine), folder / "labelsTr" / name)
+        cases.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    names = {str(n): name for n, name in enumerate(["background", *labels])}
+    content = {"name": "CT", "modality": {"0": "CT"}, "labels": names, "training": cases, "test": []}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.real
+def test_it_trains_on_slices_of_a_real_ct_and_predicts_the_whole_scan(tmp_path, monkeypatch):
+    ct = Path(os.environ["MEDIMG_REAL_DATA"]) / "ct"
+    monkeypatch.chdir(tmp_path)
+    root = write_slabs(ct, tmp_path / "Task", {"liver": 5, "spleen": 1, "aorta": 52}, slabs=5)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "example_ct.nii.gz").write_bytes((ct / "example_ct.nii.gz").read_bytes())
+    network = "model.network.init_args.network.init_args"
+    found = fit_and_predict(
+        root, tmp_path / "new", tmp_path,
+        **{
+            "model.classes": "[liver, spleen, aorta]", f"{network}.num_classes": "4",
+            f"{network}.image_size": "[112, 128]", "data.patches.size": "[6, 112, 128]",
+            "model.inferer.init_args.roi_size": "[6, 112, 128]",
+            "model.final_inferer.init_args.inferer.init_args.roi_size": "[6, 112, 128]",
+            "data.preparation.spacing_mm": "[3, 3, 3]", "data.preparation.normalization": "[ct]",
+            "data.preparation.window_hu": "[-160, 240]", "data.preparation.mean_std": "[40, 100]",
+        },
+    )  # fmt: skip
+    assert_on_grid(found, ct / "example_ct.nii.gz", {0, 1, 2, 3})
