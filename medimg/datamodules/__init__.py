@@ -6,9 +6,12 @@ from medimg.datamodules.cases import SplitOptions
 from medimg.datamodules.decathlon import DecathlonDataModule
 from medimg.datamodules.image_cache import CacheOptions
 from medimg.datamodules.images import BatchOptions, ImageDataModule
+from medimg.datamodules.labelled_volumes import LabelledVolumeDataModule
 from medimg.datamodules.nnunet import NNUNetDataModule
 from medimg.datamodules.pseudo import PseudoOptions
+from medimg.datamodules.slice_features import SliceFeatureDataModule
 from medimg.preparation.image_pixels import ImageOptions
+from medimg.preparation.volume_voxels import VolumeOptions
 
 __all__ = [
     "BatchOptions",
@@ -18,9 +21,12 @@ __all__ = [
     "DecathlonDataModule",
     "ImageDataModule",
     "ImageOptions",
+    "LabelledVolumeDataModule",
     "NNUNetDataModule",
     "PatchOptions",
     "PseudoOptions",
+    "SliceFeatureDataModule",
     "SplitOptions",
     "VolumeDataModule",
+    "VolumeOptions",
 ]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.errors import DataError, ResourceError
-from medimg.io.files import atomic_write
-from medimg.parallel import map_cases
-from medimg.preparation.image_pixels import ImageOptions, read_pixels
+from medimg.datamodules.kept import KeptArrays, fill_rows
+from medimg.datasets.image_masks import ImageMask
+from medimg.io.store import stamp
+from medimg.keys import IGNORE_INDEX
+from medimg.preparation.image_masks import read_mask_pixels
+from medimg.preparation.image_pixels import DecodedImage, ImageOptions, decode_image, read_pixels
 from medimg.records import ImageIndex, Record
 
 logger = logging.getLogger(__name__)
 
 _GIB = 2**30
-_SHOWN = 20
+# Raise when the arrays change in meaning: then they get another folder.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class ImageCache:
     def __init__(self, index: ImageIndex, image: ImageOptions, options: CacheOptions) -> None:
         self.image, self.records = image, {record.case_id: record for record in index.records}
         self._row = {case_id: row for row, case_id in enumerate(self.records)}
-        self.shape = (len(self.records), image.channels, *image.kept_size)
+        count = len(self.records)
+        self.shape = (count, image.channels, *image.kept_size)
         self.size_gib = int(np.prod(self.shape)) * (image.bits // 8) / _GIB
         self.used = self.size_gib <= options.limit_gib
         if not self.used:
@@ -69,13 +73,16 @@ class ImageCache:
         described = {
             k: v for k, v in asdict(image).items() if k not in ("size", "stored_size", "mean", "std")
         }
-        described |= {"size": image.kept_size, "root": str(index.root.resolve())}
-        self._described = described
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:10]
-        self.folder = options.folder / f"{index.name}-images-{digest}"
-        self._array: NDArray[Any] | None = None
-
-    # ---- filling -----------------------------------------------------------------------------
+        self._described = described | {"size": image.kept_size, "root": str(index.root.resolve())}
+        self.folder = kept_folder(options.folder, f"{index.name}-images", self._described)
+        self._kept = KeptArrays(
+            self.folder,
+            {
+                "images": (self.shape, image.dtype),
+                "positions": ((count,), np.float64),
+                "done": ((count,), np.bool_),
+            },
+        )
 
     def fill(self, workers: int) -> None:
         """Decode what is not there yet; an interrupted call goes on where it ended.
@@ -89,67 +96,32 @@ class ImageCache:
         """
         if not self.used:
             return
-        stamps = {case_id: _stamp(record) for case_id, record in self.records.items()}
-        pixels, done = self._open(stamps)
-        wanted = [case_id for case_id, row in self._row.items() if not done[row]]
-        if wanted:
-            logger.info(
-                "decoding %d of %d images into %s (%.2f GiB)",
-                len(wanted),
-                len(done),
-                self.folder,
-                self.size_gib,
-            )
-            self._decode(wanted, pixels, done, workers)
-
-    def _decode(
-        self, wanted: Sequence[str], pixels: NDArray[Any], done: NDArray[np.bool_], workers: int
-    ) -> None:
-        # One file of many images is read whole by each process that reads it.
-        packed = any(self.records[case_id].member is not None for case_id in wanted)
-        failed = []
-        outcomes = map_cases(
-            partial(read_pixels, options=self.image),
-            [self.records[case_id] for case_id in wanted],
-            workers=1 if packed else workers,
-            label="images",
-            progress=len(wanted) > 2000,
+        cases = {name: [record.member, *stamp(record.images)] for name, record in self.records.items()}
+        kept = self._kept.write({**self._described, "cases": cases})
+        rows = np.flatnonzero(~kept["done"])
+        if not rows.size:
+            return
+        names = list(self.records)
+        wanted = [self.records[names[row]] for row in rows]
+        logger.info(
+            "decoding %d of %d images into %s (%.2f GiB)", rows.size, len(names), self.folder, self.size_gib
         )
-        for outcome in outcomes:
-            row = self._row[wanted[outcome.index]]
-            if outcome.value is None:
-                failed.append(f"  {outcome.name}: {outcome.error}")
-            else:
-                pixels[row], done[row] = outcome.value, True
-        if failed:
-            more = f"\n  and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-            raise DataError(
-                f"{len(failed)} of {len(wanted)} images cannot be used:\n" + "\n".join(failed[:_SHOWN]) + more
-            )
 
-    def _open(self, stamps: dict[str, list[Any]]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """The arrays of pixels and of what is done, made new unless they are of these very files."""
-        manifest = self.folder / "manifest.json"
-        facts = {**self._described, "cases": stamps}
-        try:
-            if json.loads(manifest.read_text()) == json.loads(json.dumps(facts)):
-                return np.load(self.folder / "images.npy", "r+"), np.load(self.folder / "done.npy", "r+")
-        except (OSError, ValueError):
-            pass  # not there, or not whole: made new
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            manifest.unlink(missing_ok=True)
-            make = np.lib.format.open_memmap
-            pixels = make(self.folder / "images.npy", "w+", self.image.dtype, self.shape)
-            done = make(self.folder / "done.npy", "w+", np.bool_, (len(self.records),))
-        except OSError as error:
-            raise ResourceError(f"{self.folder}: cannot be written ({error.strerror}). Name another folder with "
-                                "data.init_args.cache.folder.") from error  # fmt: skip
-        with atomic_write(manifest) as temporary:
-            temporary.write_text(json.dumps(facts))
-        return pixels, done
+        def put(place: int, found: DecodedImage) -> None:
+            row = rows[place]
+            kept["images"][row], kept["positions"][row] = found.pixels, found.position_mm
+            kept["done"][row] = True
 
-    # ---- reading -----------------------------------------------------------------------------
+        # One file of many images is read whole by each process that reads it.
+        packed = any(record.member is not None for record in wanted)
+        fill_rows(
+            partial(decode_image, options=self.image),
+            wanted,
+            put,
+            names=[names[row] for row in rows],
+            workers=1 if packed else workers,
+            what="images",
+        )
 
     def read(self, case_id: str) -> NDArray[Any]:
         """Pixels (C, H, W) of one case, as a private copy.
@@ -159,9 +131,14 @@ class ImageCache:
         """
         if not self.used:
             return read_pixels(self.records[case_id], self.image)
-        if self._array is None:
-            self._array = np.load(self.folder / "images.npy", "r")
-        return np.array(self._array[self._row[case_id]])
+        return np.array(self._kept.read("images")[self._row[case_id]])
+
+    def positions(self) -> NDArray[np.float64] | None:
+        """Places along the stack in millimetres in the order of the records, NaN where a file says none.
+
+        ``None`` where images are not kept decoded.
+        """
+        return np.array(self._kept.read("positions")) if self.used else None
 
     def digests(self) -> dict[bytes, set[str]]:
         """Cases by the hash of their kept pixels; empty where none are kept."""
@@ -174,12 +151,85 @@ class ImageCache:
         """Cases whose kept pixels are the same; empty where none are kept."""
         return sorted((cases for cases in self.digests().values() if len(cases) > 1), key=min)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Workers open the array themselves."""
-        return {**self.__dict__, "_array": None}
+
+class MaskCache:
+    """Masks of a data set on the pixels that are kept of its images, read by case id.
+
+    Args:
+        index: The data set.
+        masks: Masks by case id.
+        image: What the network sees of an image.
+        options: Where the array is kept, and how large it may be; a larger one is not kept.
+    """
+
+    def __init__(
+        self, index: ImageIndex, masks: Mapping[str, ImageMask], image: ImageOptions, options: CacheOptions
+    ) -> None:
+        self.image, self.masks = image, dict(masks)
+        self.records = {r.case_id: r for r in index.records if r.case_id in self.masks}
+        self._row = {case_id: row for row, case_id in enumerate(self.records)}
+        count = len(self.records)
+        shape = (count, *image.kept_size)
+        self.used = int(np.prod(shape)) / _GIB <= options.limit_gib
+        self._described = {
+            "size": image.kept_size,
+            "keep_aspect": image.keep_aspect,
+            "root": str(index.root.resolve()),
+        }
+        folder = kept_folder(options.folder, f"{index.name}-masks", self._described)
+        self._kept = KeptArrays(folder, {"masks": (shape, np.uint8), "done": ((count,), np.bool_)})
+
+    def fill(self, workers: int) -> None:
+        """Read what is not there yet; an interrupted call goes on where it ended.
+
+        Args:
+            workers: Processes that read.
+
+        Raises:
+            DataError: If masks cannot be used; all are named.
+            ResourceError: If the disk is full.
+        """
+        if not self.used:
+            return
+        # The image too, since the mask has its pixels.
+        cases = {
+            name: [*stamp(record.images), *self.masks[name].stamp()] for name, record in self.records.items()
+        }
+        kept = self._kept.write({**self._described, "cases": cases})
+        rows, names = np.flatnonzero(~kept["done"]), list(self.records)
+        wanted = [names[row] for row in rows]
+
+        def put(place: int, mask: NDArray[np.uint8]) -> None:
+            kept["masks"][rows[place]] = mask
+            kept["done"][rows[place]] = True
+
+        fill_rows(
+            partial(_read_pair, options=self.image),
+            [(self.records[name], self.masks[name]) for name in wanted],
+            put,
+            names=wanted,
+            workers=workers,
+            what="masks",
+        )
+
+    def read(self, case_id: str) -> NDArray[np.uint8]:
+        """Label map (H, W) of one case, as a private copy; 255 everywhere where the case has no mask.
+
+        Raises:
+            DataError: If the mask cannot be read, where it is not kept.
+        """
+        if case_id not in self.records:
+            return np.full(self.image.kept_size, IGNORE_INDEX, np.uint8)
+        if not self.used:
+            return read_mask_pixels(self.records[case_id], self.masks[case_id], self.image)
+        return np.array(self._kept.read("masks")[self._row[case_id]])
 
 
-def _stamp(record: Record) -> list[Any]:
-    """Tells whether a case's files changed."""
-    stats = [path.stat() for path in record.images]
-    return [record.member, *([stat.st_size, stat.st_mtime_ns] for stat in stats)]
+def _read_pair(pair: tuple[Record, ImageMask], options: ImageOptions) -> NDArray[np.uint8]:
+    return read_mask_pixels(*pair, options)
+
+
+def kept_folder(folder: Path, name: str, described: Mapping[str, Any]) -> Path:
+    """A folder for what these plain values describe."""
+    text = json.dumps([_VERSION, dict(described)], sort_keys=True)
+    return folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

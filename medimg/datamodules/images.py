@@ -1,8 +1,7 @@
 """Labelled 2D images: splits by patient, decoded once, augmented, balanced, each scored once."""
 
 import logging
-import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from medimg import keys
-from medimg.datamodules.cases import CaseDataModule, Ready, SplitOptions, usable_cores
-from medimg.datamodules.image_cache import CacheOptions, ImageCache
+from medimg.datamodules.cases import SplitOptions, usable_cores
+from medimg.datamodules.image_cache import CacheOptions, ImageCache, MaskCache
 from medimg.datamodules.image_samples import (
+    BatchOptions,
     Floats,
     ImageCase,
     ImageDataset,
@@ -26,12 +27,14 @@ from medimg.datamodules.image_samples import (
     image_cases,
     scale_images,
 )
-from medimg.datamodules.image_split import choose_image_split
+from medimg.datamodules.labelled import LabelledDataModule, LabelledReady, case_labels, has_label
 from medimg.datamodules.loader import CurrentCase
 from medimg.datamodules.pseudo import JoinedPixels, PseudoImages, PseudoOptions
 from medimg.datamodules.samplers import ImageSampler
+from medimg.datamodules.stack_positions import StackPositions
 from medimg.datasets.image_set import ImageSet
-from medimg.errors import DataError
+from medimg.errors import ConfigError, DataError
+from medimg.preparation.image_masks import read_reference
 from medimg.preparation.image_pixels import ImageOptions, read_pixels
 from medimg.preparation.image_splits import identical_files, official_test
 from medimg.records import ImageIndex, Record
@@ -39,39 +42,26 @@ from medimg.transforms.image2d import AlbumentationsTransform
 
 logger = logging.getLogger(__name__)
 
-_SIDES = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)", re.IGNORECASE)
+Positions = NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """What one training batch is made of.
-
-    Attributes:
-        batch_size: Cases in a batch, on each device.
-        balance: 0 draws every case once an epoch; 1 draws rare classes as often as frequent ones; between them in
-            part. An epoch has as many samples as there are cases.
-        grouped: Judge the images of one group (breast, study) together; the task then needs a pooling.
-        max_images: Most images of one group in training.
-    """
-
-    batch_size: int = 32
-    balance: float = 0.0
-    grouped: bool = False
-    max_images: int | None = None
-
-
-@dataclass(frozen=True)
-class _Ready(Ready):
+class _Ready(LabelledReady):
     """What ``setup`` found."""
 
-    index: ImageIndex
-    test: tuple[str, ...]
     cache: ImageCache
+    positions: Positions = None
+    masks: MaskCache | None = None
     pseudo: PseudoImages | None = None
 
 
-class ImageDataModule(CaseDataModule[_Ready]):
+class ImageDataModule(LabelledDataModule[_Ready]):
     """Images of one data set with labels, decoded once and kept.
+
+    Batches: ``image`` (M, C, H, W), normalised on the device; ``label`` (B, K), ``weight`` (B,), ``case_id``,
+    ``patient_id``, in training ``seed`` (B,). Of groups also ``sizes`` (B,), ``image_id`` (M) and ``image_label``
+    (M, K), the labels of the single images; with ``batch.masks`` ``mask`` (M, 1, H, W), uint8, 255 for an image
+    without a mask, but not in predict; with ``batch.views`` in training ``image`` (B * views, C, H, W) and ``sizes``.
 
     Where the data set publishes training and validation cases they are taken; where it publishes folds, or none,
     ``fold`` says which part validates. ``test`` scores the published test cases, and without any the
@@ -89,6 +79,9 @@ class ImageDataModule(CaseDataModule[_Ready]):
         num_workers: Processes that read images; 0 reads in the training process.
         predict_root: What ``predict`` takes; by default every case of ``root``.
         pseudo: Pseudo-labelled images that train in every fold.
+
+    Raises:
+        ConfigError: If several views are asked for without an augmentation that makes them differ.
     """
 
     def __init__(
@@ -100,7 +93,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
         split: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
         image: ImageOptions = ImageOptions(),  # noqa: B008  (frozen)
         transform: AlbumentationsTransform | None = None,
-        batch: BatchOptions = BatchOptions(),
+        batch: BatchOptions = BatchOptions(),  # noqa: B008  (frozen)
         cache: CacheOptions = CacheOptions(),  # noqa: B008  (frozen)
         num_workers: int = 0,
         predict_root: Path | None = None,
@@ -116,39 +109,86 @@ class ImageDataModule(CaseDataModule[_Ready]):
         )
         self.dataset, self.image, self.transform = dataset, image, transform
         self.batch, self.cache_options = batch, cache
+        self._predicted_records: dict[str, Record] = {}
+        if batch.views > 1 and transform is None:
+            raise ConfigError(
+                f"data.init_args.batch.views: {batch.views} views of an image differ by their augmentation: set "
+                "data.init_args.transform"
+            )
 
     # ---- preparation -------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
         """Decode what is not kept yet; runs on one process of each machine."""
-        root = self._root()
-        if self._fn != TrainerFn.PREDICTING:
-            ImageCache(self.dataset.index(root), self.image, self.cache_options).fill(usable_cores())
+        if self._fn == TrainerFn.PREDICTING:
+            if self.batch.grouped:
+                self._stack(self._predicted_index()).fill(usable_cores())
+            return
+        index = self.dataset.index(self._root())
+        self._fill(index, self._cache_of(index))
+        if self.batch.masks:
+            self._masks_of(index).fill(usable_cores())
         if self._trains_on_pseudo:
-            PseudoImages(self.pseudo, self.image, self.cache_options).cache.fill(usable_cores())
+            pseudo = PseudoImages(self.pseudo, self.image, self.cache_options)
+            self._fill(pseudo.index, pseudo.cache)
+
+    def _fill(self, index: ImageIndex, cache: ImageCache) -> None:
+        cache.fill(usable_cores())
+        if self.batch.grouped and not cache.used:
+            self._stack(index).fill(usable_cores())
+
+    def _cache_of(self, index: ImageIndex) -> ImageCache:
+        return ImageCache(index, self.image, self.cache_options)
+
+    def _stack(self, index: ImageIndex) -> StackPositions:
+        return StackPositions(index, self.cache_options)
+
+    def _positions(self, index: ImageIndex, cache: ImageCache) -> Positions:
+        """Where images lie in their groups, in the order of the records; ``None`` if nobody asks."""
+        if not self.batch.grouped:
+            return None
+        kept = cache.positions()
+        found = self._stack(index).read() if kept is None else kept
+        if self.batch.consecutive and np.isnan(found).all():
+            logger.warning(
+                "no image of %s says its place along a stack, so that consecutive images are those by case id: take "
+                "the DICOM files themselves, or set data.init_args.batch.consecutive to false",
+                index.name,
+            )
+        return found
+
+    def _masks_of(self, index: ImageIndex) -> MaskCache:
+        masks = self.dataset.masks(index)
+        if not masks:
+            raise ConfigError(
+                f"data.init_args.batch.masks: {type(self.dataset).__name__} finds no mask of any image below "
+                f"{index.root}. Set it to false, or name a data set with masks, such as medimg.datasets.ImageFolder "
+                "with a.png beside a_mask.png, or medimg.datasets.HistologyTiles with a folder images beside masks."
+            )
+        return MaskCache(index, masks, self.image, self.cache_options)
 
     def _read(self) -> _Ready:
         index = self.dataset.index(self._root())
-        cache = ImageCache(index, self.image, self.cache_options)
-        options = self.split_options
-        split = choose_image_split(
-            index,
-            fold=self.fold,
-            num_folds=options.num_folds,
-            split_file=options.file,
-            by=options.by,
-            allow_leaky=options.allow_leaky,
-            # Copies are looked for only where folds are dealt: an official split stays what it is.
-            copies=lambda: [*self.dataset.known_copies(index), *_copies(index, cache)],
-        )
+        cache = self._cache_of(index)
+        split = self._choose_split(index, lambda: _copies(index, cache))
         self._warn_of_mirroring(index)
-        test = official_test(index) or split.test
         pseudo, added = None, tuple[str, ...]()
         if self._trains_on_pseudo:
             pseudo = PseudoImages(self.pseudo, self.image, self.cache_options)
             pseudo.check(index, cache)
             added = tuple(record.case_id for record in pseudo.index.records)
-        return _Ready(index.name, split, list(index.classes), index, test, cache, pseudo, pseudo_ids=added)
+        return _Ready(
+            index.name,
+            split,
+            list(index.classes),
+            index,
+            official_test(index) or split.test,
+            cache,
+            self._positions(index, cache),
+            self._masks_of(index) if self.batch.masks else None,
+            pseudo,
+            pseudo_ids=added,
+        )
 
     def _warn_of_mirroring(self, index: ImageIndex) -> None:
         if self.transform is None or not self.transform.mirrors_left_right or self._fn != TrainerFn.FITTING:
@@ -159,42 +199,7 @@ class ImageDataModule(CaseDataModule[_Ready]):
                 why,
             )
 
-    def harm_of_mirroring(self, index: ImageIndex) -> str:
-        """Why left and right must not be exchanged in these images; empty where nothing speaks against it."""
-        sided = [name for name in index.classes if _SIDES.search(name.replace("_", " "))]
-        if sided:
-            return f"labels tell them apart ({', '.join(sided[:4])})"
-        if self.dataset.has_laterality:
-            return f"{index.name} images have sides (a mirrored heart lies on the right)"
-        return ""
-
     # ---- what a run is told about its data ----------------------------------------------------
-
-    @property
-    def index(self) -> ImageIndex:
-        """The data set; known after ``setup``."""
-        return self._set_up.index
-
-    @property
-    def scored_title(self) -> str:
-        """Names the cases that are scored, for the title of the table."""
-        ready = self._set_up
-        leaky = ", LEAKY: patients on both sides" if ready.split.leaky else ""
-        if self._fn == TrainerFn.TESTING and ready.test:
-            kept = "official" if official_test(ready.index) else "held-out"
-            return f"{kept} test cases of {ready.index.name}{leaky}"
-        official = {"train", "val"} <= {
-            record.split for record in ready.index.records
-        } and not ready.index.folds
-        if official and self.split_options.file is None:
-            return f"official validation cases of {ready.index.name}{leaky}"
-        why = "" if ready.test else " (the data set has no test split)"
-        return f"validation cases of fold {self.fold} of {ready.index.name}{why}{leaky}"
-
-    @property
-    def train_labels(self) -> Floats:
-        """Labels of the training cases (N, K), NaN where unknown."""
-        return _labels(self._training_cases())
 
     def pixels(self, case_id: str) -> list[Floats]:
         """Kept images of a case, each (C, H, W) in [0, 1], for pictures."""
@@ -203,28 +208,33 @@ class ImageDataModule(CaseDataModule[_Ready]):
         top = np.float32(2**self.image.bits - 1)
         return [ready.cache.read(record.case_id).astype(np.float32) / top for record in records]
 
-    @property
-    def _test_ids(self) -> tuple[str, ...]:
-        return self._set_up.test
+    def record(self, case_id: str) -> Record:
+        """Files and labels of a case, also of one that is predicted."""
+        return self._predicted_records.get(case_id) or self._set_up.cache.records[case_id]
 
-    def _names(self, case_ids: tuple[str, ...]) -> list[str]:
-        return [case.case_id for case in self._cases(case_ids) if case.label is not None]
+    def reference(self, case_id: str) -> NDArray[np.uint8] | None:
+        """Mask (H, W) of an image on the pixels of its file; ``None`` where it has none.
 
-    def _scored_ids(self) -> tuple[str, ...]:
-        ready = self._set_up
-        return ready.test if self._fn == TrainerFn.TESTING and ready.test else ready.split.val
-
-    def _expect_unseen(self, trained: Iterable[str]) -> None:
-        # A run that is allowed to leak is marked as leaky.
-        if not self.split_options.allow_leaky:
-            super()._expect_unseen(trained)
+        Raises:
+            DataError: If it cannot be read, or does not fit the image.
+        """
+        masks = self._set_up.masks
+        if masks is None or case_id not in masks.records:
+            return None
+        return read_reference(masks.records[case_id], masks.masks[case_id])
 
     # ---- loaders -----------------------------------------------------------------------------
 
     def _cases(self, case_ids: tuple[str, ...]) -> list[ImageCase]:
-        wanted = set(case_ids)
-        records = [record for record in self._set_up.index.records if record.case_id in wanted]
-        return image_cases(records, self._set_up.index.classes, grouped=self.batch.grouped)
+        wanted, ready = set(case_ids), self._set_up
+        records = ready.index.records
+        rows = [row for row, record in enumerate(records) if record.case_id in wanted]
+        return image_cases(
+            [records[row] for row in rows],
+            ready.index.classes,
+            grouped=self.batch.grouped,
+            positions=None if ready.positions is None else ready.positions[rows],
+        )
 
     def _training_cases(self) -> list[ImageCase]:
         """Those of the fold, and the pseudo-labelled ones."""
@@ -233,12 +243,15 @@ class ImageDataModule(CaseDataModule[_Ready]):
         if ready.pseudo is None:
             return own
         index = ready.pseudo.index
-        return own + image_cases(index.records, index.classes, grouped=self.batch.grouped)
+        positions = self._positions(index, ready.pseudo.cache)
+        return own + image_cases(
+            index.records, index.classes, grouped=self.batch.grouped, positions=positions
+        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training case with a known label once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = [case for case in self._training_cases() if _has_label(case)]
+        cases = [case for case in self._training_cases() if has_label(case)]
         if not cases:
             raise DataError(f"{ready.index.root}: none of the training cases has a label")
         current = CurrentCase(self.num_workers)
@@ -247,59 +260,93 @@ class ImageDataModule(CaseDataModule[_Ready]):
             ready.cache.read if ready.pseudo is None else JoinedPixels((ready.cache, ready.pseudo.cache)),
             self.image,
             transform=self.transform,
-            grouped=self.batch.grouped,
-            max_images=self.batch.max_images,
+            batch=self.batch,
+            masks=self._masks(),
             before=current.note,
         )
         rank, world = self._place()
-        weights = draw_weights(_labels(cases), self.batch.balance) if self.batch.balance else None
+        weights = draw_weights(case_labels(cases), self.batch.balance) if self.batch.balance else None
         sampler = ImageSampler(
             len(cases), weights=weights, seed=torch.initial_seed() % 2**32, rank=rank, world=world
         )
-        return self._batches(dataset, sampler, current, drop_last=len(sampler) >= self.batch.batch_size)
+        return self._batches(
+            dataset,
+            sampler,
+            current,
+            several=self.batch.views > 1,
+            drop_last=len(sampler) >= self.batch.batch_size,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation cases, each once."""
-        return self._scored_cases(self._set_up.split.val)
+        return self.scored_cases(self._set_up.split.val)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The test cases, each once."""
-        return self._scored_cases(self._scored_ids())
+        return self.scored_cases(self._scored_ids())
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every case below the root, decoded on the fly, labelled or not."""
-        index = (
-            self.dataset.index(self._root())
-            if self.predict_root is None
-            else self.dataset.unlabelled(self.predict_root)
-        )
-        self._predicted = tuple(record.case_id for record in index.records)
+        index = self._predicted_index()
         bare = [replace(record, labels={}) for record in index.records]
-        by_id: dict[str, Record] = {record.case_id: record for record in bare}
-        cases = image_cases(bare, (), grouped=self.batch.grouped)
-        return self._case_loader(cases, partial(_read_record, by_id, self.image))
+        self._predicted_records = {record.case_id: record for record in bare}
+        self._predicted = tuple(self._predicted_records)
+        positions = self._stack(index).read() if self.batch.grouped else None
+        cases = image_cases(bare, (), grouped=self.batch.grouped, positions=positions)
+        return self._case_loader(cases, partial(_read_record, self._predicted_records, self.image))
 
-    def _scored_cases(self, case_ids: tuple[str, ...]) -> DataLoader[Any]:
+    def _predicted_index(self) -> ImageIndex:
+        if self.predict_root is None:
+            return self.dataset.index(self._root())
+        return self.dataset.unlabelled(self.predict_root)
+
+    def scored_cases(self, case_ids: tuple[str, ...]) -> DataLoader[Any]:
+        """Those of these cases that have labels, each once and as they are; any part of the split.
+
+        Args:
+            case_ids: Ids of records of the index.
+        """
         cases = [case for case in self._cases(case_ids) if case.label is not None]
-        return self._case_loader(cases, self._set_up.cache.read)
+        return self._case_loader(cases, self._set_up.cache.read, self._masks())
 
-    def _case_loader(self, cases: list[ImageCase], read: Any) -> DataLoader[Any]:
+    def _masks(self) -> Callable[[str], NDArray[np.uint8]] | None:
+        masks = self._set_up.masks
+        return None if masks is None else masks.read
+
+    def _case_loader(
+        self,
+        cases: list[ImageCase],
+        read: Callable[[str], NDArray[Any]],
+        masks: Callable[[str], NDArray[np.uint8]] | None = None,
+    ) -> DataLoader[Any]:
         sampler = self._case_sampler(len(cases))
         current = CurrentCase(self.num_workers)
         dataset = ImageDataset(
-            cases, read, self.image, transform=self.transform, grouped=self.batch.grouped, before=current.note
+            cases,
+            read,
+            self.image,
+            transform=self.transform,
+            batch=self.batch,
+            masks=masks,
+            before=current.note,
         )
         return self._batches(dataset, sampler, current)
 
     def _batches(
-        self, dataset: ImageDataset, sampler: Sampler[Any], current: CurrentCase, *, drop_last: bool = False
+        self,
+        dataset: ImageDataset,
+        sampler: Sampler[Any],
+        current: CurrentCase,
+        *,
+        several: bool = False,
+        drop_last: bool = False,
     ) -> DataLoader[Any]:
         return self._loader(
             dataset,
             sampler,
             current,
             batch_size=self.batch.batch_size,
-            collate=partial(collate_images, grouped=self.batch.grouped),
+            collate=partial(collate_images, grouped=self.batch.grouped or several),
             drop_last=drop_last,
         )
 
@@ -324,10 +371,4 @@ def _copies(index: ImageIndex, cache: ImageCache) -> list[set[str]]:
     return cache.identical() if cache.used else identical_files(index.records)
 
 
-def _has_label(case: ImageCase) -> bool:
-    """Whether a case teaches anything: one whose labels are all unknown would only take another's place."""
-    return case.label is not None and not bool(np.isnan(case.label).all())
-
-
-def _labels(cases: list[ImageCase]) -> Floats:
-    return np.stack([case.label for case in cases if case.label is not None])
+__all__ = ["BatchOptions", "ImageDataModule"]

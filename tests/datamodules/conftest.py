@@ -2,8 +2,10 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from lightning.pytorch.trainer.states import TrainerFn
+from writers.dicom import write_dicom
 
 from medimg.datamodules import DecathlonDataModule, PatchOptions, SplitOptions
 from medimg.preparation.prepare import Preparation
@@ -42,3 +44,22 @@ def stand_in():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_slice():
+    """``write_slice(path, height, pixels)``: an axial CT slice; without a height it has no position."""
+
+    def write(path, height, pixels=None):
+        placed = {
+            "ImagePositionPatient": [-20, -16, height],
+            "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+            "RescaleIntercept": -1024,
+            "RescaleSlope": 1,
+        }
+        elements = {} if height is None else placed
+        return write_dicom(
+            path, np.full((16, 20), 1000, np.int16) if pixels is None else pixels, elements=elements
+        )
+
+    return write

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from medimg.datamodules import image_cache
-from medimg.datamodules.image_cache import CacheOptions, ImageCache
+from medimg.datamodules.image_cache import CacheOptions, ImageCache, MaskCache
 from medimg.datasets.folder import ImageFolder
 from medimg.errors import DataError
-from medimg.preparation.image_pixels import ImageOptions, read_pixels
+from medimg.preparation.image_pixels import ImageOptions, decode_image, read_pixels
 
 OPTIONS = ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.5,))
 
@@ -24,11 +24,11 @@ def root(tmp_path, write_class_folders):
 def counted(monkeypatch):
     calls = []
 
-    def read(record, options):
+    def decode(record, options):
         calls.append(record.case_id)
-        return read_pixels(record, options)
+        return decode_image(record, options)
 
-    monkeypatch.setattr(image_cache, "read_pixels", read)
+    monkeypatch.setattr(image_cache, "decode_image", decode)
     return calls
 
 
@@ -86,6 +86,7 @@ def test_a_set_beyond_the_limit_is_not_kept(root, tmp_path, caplog):
     assert not (tmp_path / "kept").exists()
     assert cache.read("benign/benign (1).png").shape == (1, 16, 16)
     assert cache.identical() == []
+    assert cache.positions() is None
 
 
 def test_equal_pixels_are_found_under_other_names(root, tmp_path, write_picture):
@@ -97,3 +98,69 @@ def test_equal_pixels_are_found_under_other_names(root, tmp_path, write_picture)
     cache = cache_of(root, tmp_path)
     cache.fill(workers=1)
     assert cache.identical() == [{"benign/benign (2).png", "malignant/twin.bmp"}]
+
+
+def test_pictures_have_no_place(root, tmp_path):
+    cache = cache_of(root, tmp_path)
+    cache.fill(workers=1)
+    assert np.isnan(cache.positions()).all() and len(cache.positions()) == 5
+
+
+@pytest.fixture
+def masked(root, write_picture):
+    """Two of five images have a mask, one of them in two parts."""
+    inner = np.zeros((32, 40), np.uint8)
+    inner[8:16, 10:30] = 255
+    write_picture(root / "benign" / "benign (1)_mask.png", inner)
+    write_picture(root / "benign" / "benign (1)_mask_1.png", inner.T.copy().reshape(32, 40))
+    write_picture(root / "malignant" / "malignant (2)_mask.png", inner)
+    return root
+
+
+def masks_of(root, tmp_path, **limits):
+    data = ImageFolder()
+    index = data.index(root)
+    return MaskCache(index, data.masks(index), OPTIONS, CacheOptions(tmp_path / "kept", **limits))
+
+
+def test_masks_are_read_once_and_again_when_they_change(masked, tmp_path, monkeypatch, write_picture):
+    reads = []
+    whole = image_cache.read_mask_pixels
+
+    def counted(record, mask, options):
+        reads.append(record.case_id)
+        return whole(record, mask, options)
+
+    monkeypatch.setattr(image_cache, "read_mask_pixels", counted)
+    for _ in range(2):
+        cache = masks_of(masked, tmp_path)
+        cache.fill(workers=1)
+    assert sorted(reads) == ["benign/benign (1).png", "malignant/malignant (2).png"]
+    again = pickle.loads(pickle.dumps(cache))
+    mask = again.read("malignant/malignant (2).png")
+    assert mask.shape == (16, 16) and set(np.unique(mask)) == {0, 1}
+    assert (again.read("benign/benign (2).png") == 255).all()
+    path = write_picture(masked / "malignant" / "malignant (2)_mask.png", np.full((32, 40), 255, np.uint8))
+    os.utime(path, ns=(1, 1))
+    cache = masks_of(masked, tmp_path)
+    cache.fill(workers=1)
+    assert cache.read("malignant/malignant (2).png").mean() == 13 / 16 > mask.mean()  # black above and below
+    assert len(reads) == 4
+
+
+def test_masks_beyond_the_limit_are_read_as_they_are_asked_for(masked, tmp_path):
+    kept, read = masks_of(masked, tmp_path), masks_of(masked, tmp_path / "other", limit_gib=1e-9)
+    kept.fill(workers=1)
+    read.fill(workers=1)
+    assert not (tmp_path / "other").exists()
+    for name in kept.records:
+        assert np.array_equal(kept.read(name), read.read(name))
+
+
+def test_masks_that_do_not_fit_are_named(masked, tmp_path, write_picture):
+    write_picture(masked / "benign" / "benign (3)_mask.png", np.zeros((32, 32), np.uint8))
+    with pytest.raises(
+        DataError,
+        match=r"1 of 3 masks cannot be used:\n  benign/benign \(3\).png: the mask of .* a mask of \(32, 32\) pixels",
+    ):
+        masks_of(masked, tmp_path).fill(workers=1)

@@ -8,7 +8,9 @@ import albumentations as A
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from lightning.pytorch.trainer.states import TrainerFn
+from PIL import Image
 
 from medimg.cli import main
 from medimg.datamodules import (
@@ -17,11 +19,10 @@ from medimg.datamodules import (
     ImageDataModule,
     ImageOptions,
     SplitOptions,
+    stack_positions,
 )
-from medimg.datasets import (
-    ImageFolder,
-    MedMNIST,
-)
+from medimg.datasets import ImageFolder, MedMNIST
+from medimg.datasets.table import ImageTable, TableColumns
 from medimg.errors import CheckpointError, ConfigError
 from medimg.transforms.image2d import AlbumentationsTransform
 
@@ -223,3 +224,187 @@ def test_images_that_a_table_of_folds_holds_out_are_the_test(make_folder, tmp_pa
     data = make_folder("test", split=SplitOptions(file=tmp_path / "s.csv"))
     assert sorted(ids(data.test_dataloader())) == held
     assert data.scored_title == "held-out test cases of set"
+
+
+class Studies(ImageTable):
+    """A table that predicts the same studies."""
+
+    def unlabelled(self, root):
+        return self.index(root)
+
+
+STUDIES = Studies(
+    Path("cases.csv"), TableColumns("id", "patient", ("{id}.dcm",), labels=("x",), group="patient")
+)
+HEIGHTS = {"a": [3.0, 1.0, 2.0], "b": [-1.0, -2.0], "c": [0.0], "d": [5.0, 4.0]}
+CT = ImageOptions(size=(16, 16), channels=3, window=((-1350, 150), (50, 750), (-160, 240)))
+
+
+@pytest.fixture
+def make_studies(tmp_path, write_slice, write_table, stand_in):
+    """``make_studies(verb, **options)``: four studies of one to three slices whose names are in no order."""
+    rows = []
+    for study, heights in HEIGHTS.items():
+        for number, height in enumerate(heights):
+            rows.append([f"{study}{number}", study, int(height > 1)])
+            # Each slice has its own density, 10 Hounsfield units a millimetre.
+            pixels = np.full((16, 20), 1024 + 10 * height, np.int16)
+            write_slice(tmp_path / "set" / f"{study}{number}.dcm", height, pixels)
+    write_table(tmp_path / "set" / "cases.csv", ["id", "patient", "x"], rows)
+
+    def make(verb="fit", **options):
+        batch = BatchOptions(batch_size=4, grouped=True)
+        settings = {"image": CT, "batch": batch, "cache": CacheOptions(tmp_path / "kept")}
+        data = ImageDataModule(
+            tmp_path / "set", dataset=STUDIES, split=SplitOptions(num_folds=2), **{**settings, **options}
+        )
+        data.trainer = stand_in(verb)
+        data.prepare_data()
+        data.setup(verb)
+        return data
+
+    return make
+
+
+def all_in_order(loaders):
+    return {
+        case: names
+        for loader in loaders
+        for batch in loader
+        for case, names in zip(
+            batch["case_id"],
+            np.split(np.array(batch["image_id"]), np.cumsum(batch["sizes"])[:-1]),
+            strict=True,
+        )
+    }
+
+
+IN_ORDER = {"a": ["a1", "a2", "a0"], "b": ["b1", "b0"], "c": ["c0"], "d": ["d1", "d0"]}
+
+
+@pytest.mark.parametrize("limit", [8.0, 1e-9])
+def test_slices_come_in_the_order_of_their_places(make_studies, tmp_path, limit, monkeypatch):
+    headers = []
+    whole = stack_positions.read_position
+    monkeypatch.setattr(stack_positions, "read_position", lambda path: (headers.append(path), whole(path))[1])
+    data = make_studies(cache=CacheOptions(tmp_path / "kept", limit_gib=limit))
+    found = all_in_order([data.train_dataloader(), data.val_dataloader()])
+    assert {case: list(names) for case, names in found.items()} == IN_ORDER
+    # Where images are kept the places come with the pixels.
+    assert len(headers) == (0 if limit == 8.0 else 7)
+    batch = next(iter(data.val_dataloader()))
+    heights = np.array([HEIGHTS[name[0]][int(name[1])] for name in batch["image_id"]])
+    assert batch["image_label"][:, 0].tolist() == (heights > 1).astype(float).tolist()
+    expected = np.rint((10 * heights + 160) / 400 * 255)
+    np.testing.assert_array_equal(batch["image"][:, 2, 8, 8], expected)
+    assert (batch["image"][:, 1] == 0).all()
+
+
+def test_prediction_has_the_same_order_and_names_its_images(make_studies):
+    data = make_studies("predict")
+    found = all_in_order([data.predict_dataloader()])
+    assert {case: list(names) for case, names in found.items()} == IN_ORDER
+    batch = next(iter(data.predict_dataloader()))
+    assert "image_label" not in batch
+    assert data.record("a1").images[0].name == "a1.dcm"
+
+
+NEIGHBOURS = BatchOptions(grouped=True, max_images=2, consecutive=True)
+
+
+def test_neighbours_without_places_are_warned_about(make_folder, caplog):
+    make_folder(batch=NEIGHBOURS)
+    assert "no image of set says its place along a stack" in caplog.text
+
+
+def test_neighbours_are_drawn_in_the_order_of_their_places(make_studies, caplog):
+    data = make_studies(batch=NEIGHBOURS)
+    assert "its place along a stack" not in caplog.text
+    found = all_in_order([data.train_dataloader(), data.val_dataloader()])
+    assert list(found["a"]) in (["a1", "a2"], ["a2", "a0"], ["a1", "a2", "a0"])  # the last where it is scored
+    assert list(found["d"]) == ["d1", "d0"]
+
+
+def test_windows_and_batch_parse_from_a_config(tmp_path):
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    (tmp_path / "c.yaml").write_text(
+        """
+class_path: medimg.datamodules.ImageDataModule
+init_args:
+  dataset: {class_path: medimg.datasets.ImageFolder}
+  image: {size: [8, 8], channels: 2, window: [[-1350, 150], [50, 750]], mean: [0.5], std: [0.5]}
+  batch: {grouped: true, max_images: 24, consecutive: true}
+"""
+    )
+    found = parser.parse_args([f"--data={tmp_path / 'c.yaml'}"]).data.init_args
+    assert found.image.window == ((-1350.0, 150.0), (50.0, 750.0))
+    assert (found.batch.consecutive, found.batch.masks, found.batch.views) == (True, False, 1)
+    changed = parser.parse_args(
+        [f"--data={tmp_path / 'c.yaml'}", "--data.image.window=[[0,1],[2,3]]", "--data.batch.masks=true"]
+    ).data.init_args
+    assert changed.image.window == ((0.0, 1.0), (2.0, 3.0)) and changed.batch.masks
+    single = parser.parse_args(
+        [f"--data={tmp_path / 'c.yaml'}", "--data.image.window=[-160,240]"]
+    ).data.init_args
+    assert single.image.window == (-160.0, 240.0)
+
+
+@pytest.fixture
+def masked(tmp_path, write_class_folders, write_picture):
+    """The pictures of the set are their own masks, but for the first."""
+    root = write_class_folders(tmp_path / "set", {"benign": 6, "malignant": 4})
+    for path in sorted(root.rglob("*.png"))[1:]:
+        pixels = np.asarray(Image.open(path))
+        write_picture(path, np.where(pixels > 127, 255, 0).astype(np.uint8))
+        write_picture(
+            path.with_name(f"{path.stem}_mask.png"), np.where(pixels > 127, 255, 0).astype(np.uint8)
+        )
+    return root
+
+
+@pytest.mark.parametrize("limit", [8.0, 1e-9])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_masks_come_with_the_images(make_folder, masked, tmp_path, limit, keep_aspect):
+    image = ImageOptions(size=(32, 40), channels=1, mean=(0.5,), std=(0.25,), keep_aspect=keep_aspect)
+    data = make_folder(
+        batch=BatchOptions(batch_size=2, masks=True),
+        cache=CacheOptions(tmp_path / "kept", limit_gib=limit),
+        transform=AlbumentationsTransform([A.HorizontalFlip(), A.VerticalFlip()]),
+        image=image,
+    )
+    seen = set()
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        for batch in loader:
+            assert batch["mask"].dtype == torch.uint8 and batch["mask"].shape[1:] == (1, 32, 40)
+            for case, mask, pixels in zip(batch["case_id"], batch["mask"], batch["image"], strict=True):
+                seen.add(case)
+                expected = torch.full_like(mask, 255) if case.endswith("benign (1).png") else pixels // 255
+                assert torch.equal(mask, expected)
+    assert any(case.endswith("benign (1).png") for case in seen)
+    assert data.reference("benign/benign (1).png") is None
+    reference = data.reference("benign/benign (2).png")
+    assert reference.shape == (32, 40) and set(np.unique(reference)) == {0, 1}
+    assert data.record("benign/benign (2).png").patient_id == "benign/benign (2).png"
+
+
+def test_a_set_without_masks_says_so(make_folder):
+    with pytest.raises(
+        ConfigError, match=r"batch\.masks: ImageFolder finds no mask .* with a.png beside a_mask.png"
+    ):
+        make_folder(batch=BatchOptions(masks=True))
+
+
+def test_views_train_and_do_not_score(make_folder):
+    batch = BatchOptions(batch_size=2, views=2)
+    transform = AlbumentationsTransform(preset="ultrasound_views")
+    data = make_folder(batch=batch, transform=transform)
+    found = next(iter(data.train_dataloader()))
+    assert found["image"].shape == (4, 1, 16, 16) and found["sizes"].tolist() == [2, 2]
+    assert len(found["case_id"]) == 2
+    scored = next(iter(data.val_dataloader()))
+    assert len(scored["image"]) == 2 and "sizes" not in scored
+    with pytest.raises(
+        ConfigError, match=r"2 views of an image differ by their augmentation: set .*transform"
+    ):
+        make_folder(batch=batch)
