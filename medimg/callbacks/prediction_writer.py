@@ -12,21 +12,27 @@ from torch import distributed
 
 from medimg import keys
 from medimg.ensembling.calibration_file import CALIBRATION, Calibration
+from medimg.errors import ConfigError
 from medimg.inference.export import export_probs
 from medimg.inference.views import describe_tta
 from medimg.io.files import atomic_write, safe_name
 from medimg.io.mask_export import SaveAs, check_save_as, export_mask, mask_path
+from medimg.io.raster import write_png
 from medimg.preparation.geometry import Geometry
 from medimg.runs import from_here
-from medimg.tasks import ClassificationTask, SegmentationTask
+from medimg.tasks import ClassificationTask, ImageSegmentationTask, MultiTargetTask, SegmentationTask
 
 logger = logging.getLogger(__name__)
 
-_Task = SegmentationTask | ClassificationTask
+_Task = SegmentationTask | ClassificationTask | MultiTargetTask
+_Tabled = ClassificationTask | MultiTargetTask  # predictions are the rows of a table
 
 
 class PredictionWriter(Callback):
     """Write the label map of each case as ``<case>.nii.gz`` on the grid of its image, with the header of a NIfTI image.
+
+    Label maps of 2D images are ``<case>.png``, of the size of the image's file, and hold the values 1, 2, ... of the
+    classes.
 
     The files go into ``<run>/predict/``, ``<run>/test/masks/`` or ``<run>/validate/masks/``. Of a classification, which
     writes its rows itself, this only chooses the folder: ``<run>/predict/``, ``<run>/test/`` or ``<run>/validate/``.
@@ -37,7 +43,7 @@ class PredictionWriter(Callback):
     Args:
         probabilities: Also write ``<case>.npz`` with ``probs``, float16 (K, D, H, W) in [0, 1].
         folder: Write here instead of into the run's folder.
-        save_as: Format of the label maps; ``dicom-seg`` needs cases that are DICOM series.
+        save_as: Format of the label maps of volumes; ``dicom-seg`` needs cases that are DICOM series.
 
     Attributes:
         calibration: What the probabilities of a classification go through. They land in ``<run>/test_calibrated/``, so
@@ -57,14 +63,12 @@ class PredictionWriter(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder, unless this is a look between epochs."""
         if trainer.state.fn == TrainerFn.VALIDATING:
-            place = "validate" if isinstance(pl_module, ClassificationTask) else "validate/masks"
+            place = "validate" if isinstance(pl_module, _Tabled) else "validate/masks"
             self._choose(trainer, pl_module, place)
 
     def on_test_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder."""
-        self._choose(
-            trainer, pl_module, "test" if isinstance(pl_module, ClassificationTask) else "test/masks"
-        )
+        self._choose(trainer, pl_module, "test" if isinstance(pl_module, _Tabled) else "test/masks")
 
     def on_predict_start(self, trainer: Trainer, pl_module: _Task) -> None:  # type: ignore[override]
         """Choose the folder."""
@@ -74,7 +78,11 @@ class PredictionWriter(Callback):
         # Here and not batch by batch: asking for log_dir makes all processes talk, and one may have a batch more.
         default += "_calibrated" if self.calibration is not None else ""
         self._place = self.folder or Path(trainer.log_dir or ".") / default
-        if isinstance(pl_module, ClassificationTask):
+        if isinstance(pl_module, ImageSegmentationTask) and self.save_as != "nifti":
+            raise ConfigError(
+                f"save_as: {self.save_as} is for volumes; masks of images are PNG: leave it out"
+            )
+        if isinstance(pl_module, _Tabled):
             pl_module.predictions_folder, pl_module.sheet.calibration = self._place, self.calibration
 
     def on_validation_batch_end(
@@ -128,7 +136,7 @@ class PredictionWriter(Callback):
         self._describe(trainer, pl_module)
 
     def _write(self, pl_module: _Task, outputs: Any, batch: dict[str, Any]) -> None:
-        if isinstance(pl_module, ClassificationTask):
+        if isinstance(pl_module, _Tabled):
             return  # its predictions are the rows of its table
         folder = self._place
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,8 +145,12 @@ class PredictionWriter(Callback):
             grid: Geometry = batch[keys.GEOMETRY][number]
             self._grids[name] = {"shape": grid.source_shape, "spacing_mm": grid.source_spacing_mm}
             self._labels = dict(batch[keys.SCHEME][number].written)
-            path = mask_path(folder, name, self.save_as)
-            export_mask(path, outputs["labels"][number], batch[keys.SOURCE][number], self._labels)
+            labels = outputs["labels"][number]
+            if isinstance(pl_module, ImageSegmentationTask):
+                write_png(folder / f"{name}.png", labels[0])
+            else:
+                path = mask_path(folder, name, self.save_as)
+                export_mask(path, labels, batch[keys.SOURCE][number], self._labels)
             if self.probabilities:
                 cropped = export_probs(
                     outputs["logits"][number], grid.cropped_shape, activation=pl_module.head
@@ -157,8 +169,10 @@ class PredictionWriter(Callback):
             **getattr(data, "prediction_facts", lambda: {"split": None})(),
             "tta": describe_tta(pl_module.final_inferer),
         }
-        if isinstance(pl_module, ClassificationTask):
+        if isinstance(pl_module, _Tabled):
             facts["task"] = pl_module.task
+            if isinstance(pl_module, MultiTargetTask):
+                facts["targets"] = pl_module.target_facts
             if self.calibration is not None:
                 facts[CALIBRATION] = self.calibration.digest
                 self._warn_of_fitted(facts)

@@ -34,6 +34,7 @@ def convert(
     annotations: Path | None = None,
     min_readers: int = 3,
     crop: int = 48,
+    off_centre: float = 0.0,
     overwrite: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
@@ -57,6 +58,8 @@ def convert(
             and nodules.
         min_readers: LIDC-IDRI: readers that make a nodule certain.
         crop: LIDC-IDRI: voxels of 1 mm along each side of the crops around nodules; 0 for none.
+        off_centre: LIDC-IDRI: farthest that a nodule lies from its crop's middle along each axis, as a share of the
+            side, so that its place can be learned; by chance, but always the same.
         overwrite: Replace files that are there.
         workers: Local processes, a series each.
         scheduler: Address of a Dask scheduler, such as tcp://host:8786, in place of local processes.
@@ -70,7 +73,7 @@ def convert(
         raise ConfigError(f"--out takes one folder of studies at a time, found {len(paths)} paths.")
     source = paths[0]
     if annotations is not None:
-        return _lidc(source, annotations, out, min_readers, crop, workers, scheduler, on_bad)
+        return _lidc(source, annotations, out, min_readers, (crop, off_centre), workers, scheduler, on_bad)
     if source.name.lower().endswith(_NIFTI):
         return _mask(source, paths, out, like, series, labels, overwrite=overwrite)
     if like is not None or labels is not None:
@@ -89,7 +92,7 @@ def _lidc(
     annotations: Path,
     out: Path | None,
     min_readers: int,
-    crop: int,
+    crop: tuple[int, float],
     workers: int,
     scheduler: str | None,
     on_bad: Literal["refuse", "skip"],
@@ -103,7 +106,8 @@ def _lidc(
         annotations,
         out,
         min_readers=min_readers,
-        crop=crop,
+        crop=crop[0],
+        off_centre=crop[1],
         workers=workers,
         scheduler=scheduler,
         on_bad=on_bad,

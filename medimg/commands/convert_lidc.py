@@ -14,6 +14,7 @@ def convert_lidc_set(
     *,
     min_readers: int = 3,
     crop: int = 48,
+    off_centre: float = 0.0,
     workers: int = 1,
     scheduler: str | None = None,
     on_bad: Literal["refuse", "skip"] = "refuse",
@@ -26,6 +27,7 @@ def convert_lidc_set(
         out: Folder to write to; a stopped conversion goes on where it was.
         min_readers: Readers that make a nodule certain.
         crop: Voxels of 1 mm along each side of the crops around nodules; 0 for none.
+        off_centre: Farthest that a nodule lies from its crop's middle, as a share of the side.
         workers: Local processes.
         scheduler: Address of a Dask scheduler instead.
         on_bad: Refuse scans that cannot be used, or leave them out.
@@ -37,7 +39,7 @@ def convert_lidc_set(
         out,
         xml=annotations,
         min_readers=min_readers,
-        crop=CropOptions(crop),
+        crop=CropOptions(crop, off_centre=off_centre),
         workers=workers,
         scheduler=scheduler,
         on_bad=on_bad,

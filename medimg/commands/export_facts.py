@@ -29,13 +29,13 @@ def input_shape(trained: Trained) -> list[int]:
     data = _data(trained)
     if size := (data.get("image") or {}).get("size"):
         return [int(data["image"]["channels"]), *map(int, size)]
-    if size := (data.get("patches") or {}).get("size"):
+    if size := (data.get("volume") or data.get("patches") or {}).get("size"):
         return [_channels(trained.network), *map(int, size)]
     if hasattr(trained.network, "example_inputs"):
         return []
     raise ConfigError(
-        "--shape: the run's config tells no size of its cases (data.init_args.image.size or patches.size). Give "
-        "--shape C H W, or C D H W."
+        "--shape: the run's config tells no size of its cases (data.init_args.image.size, volume.size, patches.size). "
+        "Give --shape C H W, or C D H W."
     )
 
 
@@ -101,13 +101,14 @@ def describe(
         "format": format,
         "task": {"class": type(task).__name__, "kind": getattr(task, "task", None), "activation": head},
         "classes": background + classes,
+        **getattr(task, "output_facts", {}),
         "inputs": {
             name: {"shape": [batch, *value.shape[1:]], "dtype": str(value.dtype).removeprefix("torch.")}
             for name, value in inputs.items()
         },
         "output": {"name": OUTPUT, "shape": [1 if pooled else "batch", *output[1:]]},
         # As the config has it: how a file of the data set becomes what the network sees.
-        "normalisation": data.get("image") or data.get("preparation"),
+        "normalisation": data.get("image") or data.get("volume") or data.get("preparation"),
         "checkpoint": {"file": str(from_here(trained.checkpoint)), "sha256": _digest(trained.checkpoint)},
         "check": None if difference is None else {"largest_difference": difference, "tolerance": tolerance},
         "medimg": __version__,

@@ -15,7 +15,7 @@ from medimg.commands.run import RunParser
 from medimg.commands.suggestions import shorten
 from medimg.errors import CheckpointError, ConfigError, MedimgError
 from medimg.runs import BEST, CONFIG, LAST
-from medimg.tasks import ClassificationTask, SegmentationTask
+from medimg.tasks import ClassificationTask, MultiTargetTask, SegmentationTask
 
 _NETWORK = "network."
 
@@ -51,7 +51,7 @@ class Trained:
             return _logits(self.network(**inputs))
         if pooling is not None:  # all images are one case's
             return _logits(self.task(image, torch.tensor([len(image)])))
-        if isinstance(self.task, SegmentationTask | ClassificationTask):
+        if isinstance(self.task, SegmentationTask | ClassificationTask | MultiTargetTask):
             return _logits(self.task(image))
         return _logits(self.network(image))
 

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from medimg.callbacks import (
     DataWait,
+    EncoderWeights,
     FiniteLoss,
     GracefulStop,
     NarrowBar,
@@ -24,7 +25,8 @@ from medimg.ensembling.calibration_file import Calibration
 from medimg.errors import ConfigError
 from medimg.io.mask_export import SaveAs, check_save_as
 from medimg.runs import LAST, RunFolder
-from medimg.tasks import ClassificationTask, SegmentationTask
+from medimg.tasks import ClassificationTask, MultiTargetTask, SegmentationTask
+from medimg.tasks.self_supervised import SelfSupervisedTask
 
 
 def complete_settings(settings: dict[str, Any], verb: str, run: RunFolder) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def complete_settings(settings: dict[str, Any], verb: str, run: RunFolder) -> di
     if verb == "fit":
         guards = (GracefulStop(), FiniteLoss(), DataWait(), RankWatch())
         callbacks += [guard for guard in guards if type(guard) not in map(type, callbacks)]
+    if verb != "predict" and not any(isinstance(callback, EncoderWeights) for callback in callbacks):
+        callbacks.append(EncoderWeights())  # an encoder must not have seen what will be scored
     if settings["enable_progress_bar"] is not False and not any(
         isinstance(c, ProgressBar) for c in callbacks
     ):
@@ -109,7 +113,11 @@ def direct_predictions(
                 f"--calibration is for classifications, and {type(model).__name__} is none. Leave it away."
             )
         calibration.check(model.classes, model.task)
-    ours = isinstance(model, SegmentationTask | ClassificationTask)  # others write for themselves
+    if isinstance(model, SelfSupervisedTask):
+        model.predictions_folder = folder or model.predictions_folder
+    ours = isinstance(
+        model, SegmentationTask | ClassificationTask | MultiTargetTask
+    )  # others write for themselves
     if ours and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
         callbacks.append(PredictionWriter())
     for callback in callbacks:

@@ -9,7 +9,7 @@ from medimg.errors import ConfigError
 from medimg.inference import MirrorTTA
 from medimg.inference.presets import Preset, image_preset, volume_preset
 from medimg.inference.views import unwrapped, wrappers
-from medimg.tasks import ClassificationTask, SegmentationTask
+from medimg.tasks import ClassificationTask, ImageSegmentationTask, SegmentationTask
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def choose_tta(model: LightningModule, data: LightningDataModule, name: Preset |
     """
     if name is None:
         return
-    if isinstance(model, ClassificationTask):
+    if isinstance(model, ClassificationTask | ImageSegmentationTask):
         model.final_inferer = image_preset(name, unwrapped(model.final_inferer))
     elif isinstance(model, SegmentationTask):
         _choose_volume_tta(model, data, name)

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -17,57 +16,31 @@ from medimg import keys
 from medimg.errors import CheckpointError, ConfigError
 from medimg.inference.presets import mirrors_left_right
 from medimg.inference.views import describe_tta
+from medimg.losses import DiceCELoss
 from medimg.losses.classification import MaskedBCELoss, WeightedCrossEntropyLoss
 from medimg.metrics.classification import LabelMetrics
-from medimg.models import EfficientNetTransUNet, TimmClassifier, TransUNetClassifier
+from medimg.models import (
+    EfficientNetTransUNet,
+    MaskedClassifier,
+    ResNet3D,
+    TimmClassifier,
+    TransUNetClassifier,
+)
 from medimg.models.pooling import SIZES, NoisyOrPooling, Pooling
 from medimg.records import ImageIndex, Task
 from medimg.scoring.label_table import label_row
 from medimg.tasks.base import BaseTask
+from medimg.tasks.batch_masks import checked_masks
+from medimg.tasks.label_options import LabelScoring, TrainingOptions
 from medimg.tasks.label_sheet import LabelSheet, Thresholds, validation_thresholds
-from medimg.tasks.learning_rates import RateOptions, grouped_optimizer
+from medimg.tasks.learning_rates import grouped_optimizer
 from medimg.tasks.mixing import mix_images
 from medimg.tasks.schedules import Schedule
 
 logger = logging.getLogger(__name__)
 
 # Networks that hand over their features before the head, which a pooling can join.
-_FEATURED = TimmClassifier | EfficientNetTransUNet | TransUNetClassifier
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How the network is fitted.
-
-    Attributes:
-        mixup_alpha: Mix pairs of images; 0.2 to 0.4 is common, 0 does not.
-        cutmix_alpha: Paste a box of one image into another; 1 is common, 0 does not.
-        count_weights: Count classes in the training fold, and have the loss weigh them so that each counts as
-            much as the others: ``pos_weight`` or ``class_weights`` of the loss.
-        rates: How fast the layers learn, relative to the head.
-    """
-
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    count_weights: bool = False
-    rates: RateOptions = RateOptions()  # noqa: RUF009  (frozen)
-
-
-@dataclass(frozen=True)
-class LabelScoring:
-    """How cases are scored.
-
-    Attributes:
-        threshold: How thresholds are chosen on validation, to be reported beside 0.5: highest sensitivity plus
-            specificity (``youden``), or highest F1.
-        resamples: Draws of the bootstrap over patients.
-        inferer: Test-time augmentation, such as :class:`medimg.inference.FlipTTA`, whose probabilities are averaged in
-            validate, test and predict; not between epochs.
-    """
-
-    threshold: Literal["youden", "f1"] = "youden"
-    resamples: int = 1000
-    inferer: Inferer | None = None
+_FEATURED = TimmClassifier | EfficientNetTransUNet | TransUNetClassifier | MaskedClassifier | ResNet3D
 
 
 def default_optimizer(params: Any) -> torch.optim.Optimizer:
@@ -103,8 +76,8 @@ class ClassificationTask(BaseTask):
         optimizer: OptimizerCallable = default_optimizer,
         scheduler: Schedule | LRSchedulerCallable | None = None,
         pooling: Pooling | None = None,
-        training: TrainingOptions = TrainingOptions(),
-        scoring: LabelScoring = LabelScoring(),
+        training: TrainingOptions = TrainingOptions(),  # noqa: B008  (frozen)
+        scoring: LabelScoring = LabelScoring(),  # noqa: B008  (frozen)
         channels_last: bool = False,
         compile: bool = False,
     ) -> None:
@@ -118,6 +91,7 @@ class ClassificationTask(BaseTask):
         self.task, self.classes = task, tuple(classes)
         self.loss = loss or (WeightedCrossEntropyLoss() if task == "multiclass" else MaskedBCELoss())
         self.pooling, self.training_options, self.scoring = pooling, training, scoring
+        self.mask_loss = (training.mask_loss or DiceCELoss()) if training.mask_weight else None
         self.final_inferer: Inferer = scoring.inferer or SimpleInferer()
         self._check_settings(compile=compile)
         self.val_metrics = LabelMetrics(task, self.classes)
@@ -140,9 +114,20 @@ class ClassificationTask(BaseTask):
                 "noisy-or pools labels that may all be there; exclusive classes take mean or attention"
             )
         options = self.training_options
-        if self.pooling is not None and (options.mixup_alpha or options.cutmix_alpha):
+        mixes = options.mixup_alpha or options.cutmix_alpha
+        if self.pooling is not None and mixes:
             raise ConfigError(
                 "mixup and cutmix mix single images: leave them out where a pooling joins several"
+            )
+        if isinstance(self.network, MaskedClassifier) != bool(options.mask_weight):
+            raise ConfigError(
+                "training.mask_weight above 0 and a medimg.models.MaskedClassifier as the network go together: found "
+                f"{options.mask_weight:g} and {type(self.network).__name__}"
+            )
+        if options.mask_weight < 0 or (options.mask_weight and (mixes or compile)):
+            raise ConfigError(
+                "training.mask_weight: expected 0 or more, and above 0 neither mixup nor cutmix, which have no mixed "
+                "mask, nor compile, which does not reach the mask's decoder"
             )
 
     # ---- checks before any data is read --------------------------------------------------------
@@ -233,6 +218,9 @@ class ClassificationTask(BaseTask):
                 )
             features = self.apply_network(image, self.network.features)
             logits = self.network.head(self.pooling(features, sizes))
+        return self._checked(logits)
+
+    def _checked(self, logits: Tensor) -> Tensor:
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
             raise ConfigError(
                 f"the network gives {tuple(logits.shape)} for {len(self.classes)} labels: set its number of outputs "
@@ -241,13 +229,16 @@ class ClassificationTask(BaseTask):
         return logits
 
     def _logits(self, batch: dict[str, Any]) -> Tensor:
+        self._check_groups(batch)
+        logits: Tensor = self(batch[keys.IMAGE], batch.get(SIZES))
+        return logits
+
+    def _check_groups(self, batch: dict[str, Any]) -> None:
         if self.pooling is None and SIZES in batch:
             raise ConfigError(
                 "the data come in groups of images (data.init_args.batch.grouped): name a pooling, such as "
                 "medimg.models.GatedAttentionPooling, as model.init_args.pooling"
             )
-        logits: Tensor = self(batch[keys.IMAGE], batch.get(SIZES))
-        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Loss of one batch."""
@@ -263,9 +254,28 @@ class ClassificationTask(BaseTask):
                 seed=int(batch[keys.SEED][0]),
             )
             batch = {**batch, keys.IMAGE: image}
-        loss: Tensor = self.loss(self._logits(batch), target, weight)
+        loss: Tensor
+        if self.mask_loss is None:
+            loss = self.loss(self._logits(batch), target, weight)
+        else:
+            logits, mask_loss = self._logits_and_mask_loss(batch, self.mask_loss)
+            self.log("train/mask_loss", mask_loss, on_step=False, on_epoch=True, batch_size=len(target))
+            loss = self.loss(logits, target, weight) + options.mask_weight * mask_loss
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(target))
         return loss
+
+    def _logits_and_mask_loss(self, batch: dict[str, Any], mask_loss: nn.Module) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) as ever, and the loss of the masks, in one pass through the encoder."""
+        self._check_groups(batch)
+        network: Any = self.network
+        features, drawn = self.apply_network(batch[keys.IMAGE], network.features_and_masks)
+        if self.pooling is None:
+            logits = network.head(features)
+        elif self.pooling.over == "features":
+            logits = network.head(self.pooling(features, batch.get(SIZES)))
+        else:
+            logits = self.pooling(network.head(features), batch.get(SIZES))
+        return self._checked(logits), mask_loss(drawn, checked_masks(batch, drawn.shape[1]))
 
     # ---- scoring -----------------------------------------------------------------------------
 
@@ -357,6 +367,7 @@ class ClassificationTask(BaseTask):
             settings=settings,
             resamples=self.scoring.resamples,
             thresholds=thresholds,
+            ordinal=self.scoring.ordinal,
         )
 
     def _folder(self, verb: str) -> Path:

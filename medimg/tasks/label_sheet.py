@@ -101,6 +101,7 @@ class LabelSheet:
         settings: Mapping[str, Any],
         resamples: int,
         thresholds: Thresholds | None = None,
+        ordinal: bool = False,
     ) -> LabelSummary | None:
         """Write ``per_case.csv`` and ``summary.json`` and show the table.
 
@@ -112,6 +113,7 @@ class LabelSheet:
             resamples: Draws of the bootstrap over patients.
             thresholds: Thresholds chosen on validation, for a second set of calls beside those at 0.5; of calibrated
                 probabilities those of the calibration take their place.
+            ordinal: Exclusive classes are grades in order: kappa is then quadratic.
 
         Returns:
             The summary at 0.5 on the first process, ``None`` on the others.
@@ -119,7 +121,7 @@ class LabelSheet:
         rows = self.write(folder)
         if rows is None:
             return None
-        summary = summarise_labels(rows, task, resamples=resamples)
+        summary = summarise_labels(rows, task, resamples=resamples, ordinal=ordinal)
         content: dict[str, Any] = {"title": title, "settings": dict(settings), **summary}
         text = format_label_table(summary, title)
         if self.calibration is not None:

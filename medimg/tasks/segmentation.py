@@ -177,7 +177,8 @@ class SegmentationTask(BaseTask):
         """Predictions and target as one channel a class, (B, K, D, H, W)."""
         if self.head == "sigmoid":
             return logits > 0, mask
-        numbers = torch.arange(1, logits.shape[1], device=mask.device).view(1, -1, 1, 1, 1)
+        axes = [1] * (logits.ndim - 2)
+        numbers = torch.arange(1, logits.shape[1], device=mask.device).view(1, -1, *axes)
         target = (mask == numbers).to(torch.uint8).masked_fill(mask == keys.IGNORE_INDEX, keys.IGNORE_INDEX)
         return logits.argmax(1, keepdim=True) == numbers, target
 
@@ -236,12 +237,16 @@ class SegmentationTask(BaseTask):
             self.sheet.add(row)
         return maps
 
+    def _scoring_facts(self) -> dict[str, Any]:
+        """What the numbers depend on, for the summary."""
+        return asdict(self.scoring)
+
     def _finish(self, verb: str) -> None:
         if self.trainer.state.fn != verb:  # fit validates on the prepared grid only, to watch
             return
         title = getattr(self.trainer.datamodule, "scored_title", "cases")  # type: ignore[attr-defined]
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir) / verb
-        settings = {**asdict(self.scoring), "checkpoint": str(self.trainer.ckpt_path)}
+        settings = {**self._scoring_facts(), "checkpoint": str(self.trainer.ckpt_path)}
         self.sheet.finish(folder, f"{verb}: {title}", settings)
 
 

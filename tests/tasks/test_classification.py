@@ -24,8 +24,16 @@ from medimg.datamodules import (
 from medimg.datasets import ImageFolder, ImageTable, TableColumns
 from medimg.errors import CheckpointError, ConfigError
 from medimg.inference import CropTTA, FlipTTA
-from medimg.models import GatedAttentionPooling, MeanPooling, NoisyOrPooling, TimmClassifier
-from medimg.tasks import ClassificationTask, LabelScoring, TrainingOptions
+from medimg.losses import DiceCELoss
+from medimg.models import (
+    GatedAttentionPooling,
+    MaskedClassifier,
+    MeanPooling,
+    NoisyOrPooling,
+    TimmClassifier,
+)
+from medimg.models.pooling import SIZES
+from medimg.tasks import ClassificationTask, LabelScoring, RateOptions, TrainingOptions
 
 CONFIG = Path(__file__).parents[1] / "conf" / "classification.yaml"
 IMAGE = ImageOptions(size=(32, 32), channels=1, mean=(0.5,), std=(0.5,))
@@ -208,6 +216,115 @@ def test_labels_that_no_training_case_has_are_not_weighed():
     task = make_task("multiclass", ("a", "b", "c"), tiny(3))
     task._weigh(torch.tensor([[1.0, 0.0, 0.0]] * 3 + [[0.0, 1.0, 0.0]]))
     torch.testing.assert_close(task.loss.class_weights, torch.tensor([4 / 9, 4 / 3, 1.0]))
+
+
+# ---- masks as a second teacher -----------------------------------------------------------------------
+
+
+def masked_batch(known=True):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(4, 1, 32, 32, generator=generator)
+    mask = (image > 0).to(torch.uint8) if known else torch.full((4, 1, 32, 32), 255, dtype=torch.uint8)
+    return {
+        "image": image, "mask": mask, "label": torch.tensor([[1.0], [0.0], [1.0], [0.0]]), "weight": torch.ones(4),
+        "case_id": list("abcd"), "seed": torch.arange(4),
+    }  # fmt: skip
+
+
+def taught(network, batch, mask_weight, **options):
+    """Loss of a training step, and the gradient that reaches the encoder's first layer."""
+    task = make_task(network=network, training=TrainingOptions(mask_weight=mask_weight), **options)
+    task.log = lambda *args, **kept: None
+    network.zero_grad()
+    loss = task.training_step(batch, 0)
+    loss.backward()
+    return loss.detach(), network.body.conv_stem.weight.grad.clone()
+
+
+@pytest.fixture
+def masked_network():
+    torch.manual_seed(0)
+    return MaskedClassifier(
+        tiny(), width=8
+    ).eval()  # so that batch norm makes no difference between two passes
+
+
+def test_the_masks_loss_is_added_by_its_weight_and_reaches_the_encoder(masked_network):
+    batch = masked_batch()
+    plain, plain_grad = taught(masked_network.classifier, batch, 0.0)
+    with torch.no_grad():
+        mask_loss = DiceCELoss()(masked_network.features_and_masks(batch["image"])[1], batch["mask"])
+    half, half_grad = taught(masked_network, batch, 0.5)
+    whole, whole_grad = taught(masked_network, batch, 1.0)
+    torch.testing.assert_close(half, plain + 0.5 * mask_loss)
+    torch.testing.assert_close(whole, plain + mask_loss)
+    assert not torch.allclose(half_grad, plain_grad)
+    torch.testing.assert_close(whole_grad - half_grad, half_grad - plain_grad, rtol=1e-3, atol=1e-5)
+
+
+def test_images_without_a_mask_are_taught_by_their_label_alone(masked_network):
+    plain, plain_grad = taught(masked_network.classifier, masked_batch(), 0.0)
+    found, grad = taught(masked_network, masked_batch(known=False), 1.0)
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(grad, plain_grad, rtol=0, atol=1e-7)
+
+
+def test_masks_change_nothing_of_what_is_said_at_test_time(masked_network):
+    task = make_task(network=masked_network, training=TrainingOptions(mask_weight=1.0))
+    alone = make_task(network=masked_network.classifier)
+    image = masked_batch()["image"]
+    with torch.no_grad():
+        assert torch.equal(task(image), alone(image))
+
+
+@pytest.mark.parametrize(
+    "pooling", [MeanPooling(), GatedAttentionPooling(TimmClassifier("test_efficientnet", 1).num_features)]
+)
+def test_masks_of_the_images_of_a_group_teach_too(pooling, masked_network):
+    batch = {
+        **masked_batch(),
+        "label": torch.tensor([[1.0], [0.0]]),
+        "weight": torch.ones(2),
+        "case_id": ["s", "t"],
+    }
+    batch[SIZES] = torch.tensor([1, 3])
+    loss, grad = taught(masked_network, batch, 1.0, pooling=pooling)
+    task = make_task(network=masked_network, training=TrainingOptions(mask_weight=1.0), pooling=pooling)
+    with torch.no_grad():
+        mask_loss = DiceCELoss()(masked_network.features_and_masks(batch["image"])[1], batch["mask"])
+        label_loss = task.loss(task(batch["image"], batch[SIZES]), batch["label"], batch["weight"])
+    torch.testing.assert_close(loss, label_loss + mask_loss)
+    assert grad.any()
+
+
+def test_mask_settings_that_do_not_fit(masked_network):
+    masks = TrainingOptions(mask_weight=0.5)
+    with pytest.raises(ConfigError, match=r"go together: found 0\.5 and TimmClassifier"):
+        make_task(network=tiny(), training=masks)
+    with pytest.raises(ConfigError, match="go together: found 0 and MaskedClassifier"):
+        make_task(network=masked_network)
+    for wrong in ({"mixup_alpha": 0.2}, {"cutmix_alpha": 1.0}):
+        with pytest.raises(ConfigError, match="neither mixup nor cutmix"):
+            make_task(network=masked_network, training=TrainingOptions(mask_weight=0.5, **wrong))
+    with pytest.raises(ConfigError, match="nor compile"):
+        make_task(network=masked_network, training=masks, compile=True)
+    with pytest.raises(ConfigError, match="expected 0 or more"):
+        make_task(network=masked_network, training=TrainingOptions(mask_weight=-1.0))
+    batch = masked_batch()
+    del batch["mask"]
+    with pytest.raises(ConfigError, match=r"set data\.init_args\.batch\.masks to true"):
+        taught(masked_network, batch, 0.5)
+
+
+def test_encoder_and_decoder_learn_at_rates_of_their_own(masked_network):
+    training = TrainingOptions(mask_weight=0.5, rates=RateOptions(backbone_lr_scale=0.1))
+    optimizer = make_task(network=masked_network, training=training).optimizer(masked_network.parameters())
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rate_of[id(masked_network.body.conv_stem.weight)] == pytest.approx(0.001)
+    assert (
+        rate_of[id(masked_network.head_module.weight)] == rate_of[id(masked_network.mask_head.weight)] == 0.01
+    )
+    assert set(rate_of) == {id(p) for p in masked_network.parameters()}
 
 
 class Left(nn.Module):

@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, roc_auc_score
 
 from medimg.ensembling.calibration_file import Calibration
 from medimg.ensembling.calibrators import Platt
@@ -59,6 +59,19 @@ def test_undefined_labels_are_null(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["labels"]["auroc"]["never"]["mean"] is None
     assert summary["macro"]["auroc"]["n"] == 1
+
+
+def test_grades_in_order_have_quadratic_kappa(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    truth, probs = rng.integers(3, size=60), rng.dirichlet(np.ones(3), size=60)
+    sheet = LabelSheet()
+    for n in range(60):
+        sheet.add(label_row(f"c{n:02d}", f"p{n}", ["2", "3", "4"], probs[n], np.eye(3)[truth[n]]))
+    with caplog.at_level(logging.INFO):
+        summary = sheet.finish(tmp_path, "test: cases", "multiclass", settings={}, resamples=20, ordinal=True)
+    expected = cohen_kappa_score(truth, probs.argmax(1), weights="quadratic")
+    assert summary["overall"]["quadratic_kappa"]["mean"] == pytest.approx(expected)
+    assert "quadratic kappa" in caplog.text
 
 
 @pytest.mark.parametrize("rule", ["youden", "f1"])
