@@ -16,6 +16,9 @@ from medimg.errors import ConfigError, MedimgError
 FILE_VERBS = {
     "phantom": "make studies with known lesions, to try things out",
     "convert": "turn a DICOM series into a volume whose geometry can be trusted",
+    "deidentify": "copy images without identity, and show that it is gone",
+    "agreement": "measure how far readers agree, and make one answer of theirs",
+    "adjudicate": "give each case to two readers blind, and a third where they differ",
     "audit": "check every case of a data set, and say what is wrong with which",
     "plan": "derive a readable config from a data set and a memory budget",
     "prepare": "turn a data set into the store that training reads",

@@ -42,13 +42,18 @@ def test_what_a_page_tells_to_type_is_accepted(page, command, capsys, monkeypatc
         return
     if verb in RUN_VERBS:
         # The config of a run that is yet to be made stands in for by the config that made it.
-        stand_in = "configs/brats.yaml" if "brats" in command else "configs/hippocampus.yaml"
+        run = re.search(r"lightning_logs/(\w+)/", command)
+        named = [name for name in (run and run[1], "brats" if "brats" in command else None) if name]
+        stand_in = next(
+            (path for name in named if Path(path := f"configs/{name}.yaml").is_file()),
+            "configs/hippocampus.yaml",
+        )
         words = [stand_in if word.endswith(".yaml") and not Path(word).is_file() else word for word in words]
         assert main([verb, *words, "--print_config"]) == 0, capsys.readouterr().err
         return
     assert verb in FILE_VERBS | FOLD_VERBS | SCORE_VERBS
-    # What `phantom` makes is a word of its own, with options of its own.
-    assert main([verb, *(words[:1] if verb == "phantom" else []), "--help"]) == 0
+    # What `phantom` makes, or a step of `adjudicate`, is a word of its own, with options of its own.
+    assert main([verb, *(words[:1] if verb in ("phantom", "adjudicate") else []), "--help"]) == 0
     shown = capsys.readouterr().out
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", shown), f"{verb} has no {option}"

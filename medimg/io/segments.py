@@ -4,8 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+
+from medimg.io.grid import Grid
 
 # Colours that people who see no red or no green tell apart (Okabe and Ito, 2008), black left out.
 _COLOURS = (
@@ -36,6 +40,7 @@ class Segment:
         colour: Red, green and blue, 0 to 255.
         category: Code of what kind of thing it is, such as an anatomical structure.
         kind: Code of what it is, such as the liver; a tissue where no code has its name.
+        layer: Layer that it lies on, where a file holds several.
     """
 
     value: int
@@ -43,6 +48,22 @@ class Segment:
     colour: tuple[int, int, int]
     category: Code
     kind: Code
+    layer: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """Segments as a viewer saved them; those on different layers may overlap.
+
+    Attributes:
+        layers: Label values of each layer, shape (L, D, H, W).
+        grid: Where the voxels lie.
+        segments: What the values mean, each on its layer.
+    """
+
+    layers: NDArray[np.integer]
+    grid: Grid
+    segments: tuple[Segment, ...]
 
 
 def make_segments(labels: Mapping[str, int]) -> tuple[Segment, ...]:
