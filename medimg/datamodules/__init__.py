@@ -4,6 +4,8 @@ from medimg.datamodules.base import PatchOptions, VolumeDataModule
 from medimg.datamodules.brats import BraTSDataModule, BraTSPhantom
 from medimg.datamodules.cases import SplitOptions
 from medimg.datamodules.decathlon import DecathlonDataModule
+from medimg.datamodules.fusion import FusionDataModule
+from medimg.datamodules.fusion_inputs import ImageInput, TextOptions, VolumeInput
 from medimg.datamodules.image_cache import CacheOptions
 from medimg.datamodules.images import BatchOptions, ImageDataModule
 from medimg.datamodules.labelled_volumes import LabelledVolumeDataModule
@@ -19,7 +21,9 @@ __all__ = [
     "BraTSPhantom",
     "CacheOptions",
     "DecathlonDataModule",
+    "FusionDataModule",
     "ImageDataModule",
+    "ImageInput",
     "ImageOptions",
     "LabelledVolumeDataModule",
     "NNUNetDataModule",
@@ -27,6 +31,8 @@ __all__ = [
     "PseudoOptions",
     "SliceFeatureDataModule",
     "SplitOptions",
+    "TextOptions",
     "VolumeDataModule",
+    "VolumeInput",
     "VolumeOptions",
 ]

@@ -3,12 +3,14 @@
 from medimg.datasets.chestxray14 import ChestXray14
 from medimg.datasets.chexpert import MIMICCXR, CheXpert
 from medimg.datasets.folder import ImageFolder
+from medimg.datasets.fusion import FusionColumns, FusionSet, FusionTable
 from medimg.datasets.glioma_grade import GliomaGrade
 from medimg.datasets.image_set import ImageSet
 from medimg.datasets.isic import ISIC2020
 from medimg.datasets.lidc import LIDC
 from medimg.datasets.medmnist import MedMNIST
 from medimg.datasets.nodule_table import Nodules
+from medimg.datasets.openi import OpenI
 from medimg.datasets.ranzcr import RANZCR
 from medimg.datasets.recognise import index_dataset
 from medimg.datasets.rsna_hemorrhage import RSNAHemorrhage
@@ -29,6 +31,9 @@ __all__ = [
     "RANZCR",
     "CheXpert",
     "ChestXray14",
+    "FusionColumns",
+    "FusionSet",
+    "FusionTable",
     "GliomaGrade",
     "HistologyTiles",
     "ImageFolder",
@@ -36,6 +41,7 @@ __all__ = [
     "ImageTable",
     "MedMNIST",
     "Nodules",
+    "OpenI",
     "RSNAHemorrhage",
     "RSNAMammography",
     "RSNAPneumonia",

@@ -1,5 +1,6 @@
 """Networks, and what joins their answers for several images of a case."""
 
+from medimg.models.fusion import ConcatFusion, CrossAttentionFusion, FusionClassifier, GatedFusion
 from medimg.models.hybrid import EfficientNetTransUNet
 from medimg.models.mask_head import MaskedClassifier
 from medimg.models.pooling import GatedAttentionPooling, MaxPooling, MeanPooling, NoisyOrPooling, Pooling
@@ -8,15 +9,21 @@ from medimg.models.sequence_heads import AttentionSequence, GRUSequence, Sequenc
 from medimg.models.slice_sequence import FeatureSequence, SliceSequence
 from medimg.models.slice_wise import SliceWise
 from medimg.models.smp_network import SMPSegmenter
+from medimg.models.table_encoder import TableEncoder
+from medimg.models.text_encoder import TextEncoder
 from medimg.models.timm_classifier import TimmClassifier
 from medimg.models.transunet import TransUNet, TransUNetClassifier, TransUNetEncoder
 
 __all__ = [
     "AttentionSequence",
+    "ConcatFusion",
+    "CrossAttentionFusion",
     "EfficientNetTransUNet",
     "FeatureSequence",
+    "FusionClassifier",
     "GRUSequence",
     "GatedAttentionPooling",
+    "GatedFusion",
     "MaskedClassifier",
     "MaxPooling",
     "MeanPooling",
@@ -28,6 +35,8 @@ __all__ = [
     "SliceSequence",
     "SliceWise",
     "SlicesAlone",
+    "TableEncoder",
+    "TextEncoder",
     "TimmClassifier",
     "TransUNet",
     "TransUNetClassifier",

@@ -1,6 +1,7 @@
 """Tasks: what is learned from a batch and how it is scored."""
 
 from medimg.tasks.classification import ClassificationTask
+from medimg.tasks.fusion import FusionTask
 from medimg.tasks.image_segmentation import ImageScoring, ImageSegmentationTask
 from medimg.tasks.label_options import LabelScoring, TrainingOptions
 from medimg.tasks.learning_rates import RateOptions
@@ -15,6 +16,7 @@ from medimg.tasks.targets import MultiTargetTask, TargetScoring
 __all__ = [
     "ClassificationTask",
     "CosineSchedule",
+    "FusionTask",
     "ImageScoring",
     "ImageSegmentationTask",
     "LabelScoring",
