@@ -186,6 +186,8 @@ def apply_masks(
         )
     missing = [case for case in conflicts if not chosen.get(case) and case not in drawn]
     absent = refuse_missing(missing, unread(content), leave_out=leave_out)
+    if len(absent) == len(content["cases"]):
+        raise DataError(f"{desk}: no case is decided. Have cases read and decided first.")
 
     def make(folder: Path) -> None:
         trail = []

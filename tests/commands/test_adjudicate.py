@@ -220,3 +220,14 @@ def test_masks_that_do_not_fit(tmp_path):
     (tmp_path / "ben" / "c1.nii").write_bytes(b"")
     with pytest.raises(DataError, match="stands twice"):
         run("conflicts", *folders, *words)
+
+
+def test_masks_of_which_none_is_decided_are_refused(tmp_path):
+    write_image(tmp_path / "images" / "c1.nii.gz", box(1), AFFINE)
+    for name, size in (("anna", 6), ("ben", 1)):
+        write_image(tmp_path / name / "c1.nii.gz", box(size), AFFINE)
+    words = ["--third", "carla", "--images", tmp_path / "images", "--masks", "lump=1", "--rule", "dice<0.8"]
+    run("conflicts", tmp_path / "anna", tmp_path / "ben", *words, "--out", tmp_path / "found")
+    with pytest.raises(DataError, match="no case is decided"):
+        run("apply", tmp_path / "found", "--out", tmp_path / "out", "--leave_out")
+    assert not (tmp_path / "out").exists()
