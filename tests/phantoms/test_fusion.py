@@ -31,22 +31,22 @@ def test_images_and_table_are_written_and_the_next_step_named(tmp_path, capsys):
 
 def test_each_half_tells_something_and_both_together_nearly_all():
     """The figures that the note of the set names, against scikit-learn."""
-    shown, told, label = np.array([halves(index, seed=0) for index in range(3000)]).T
+    shown, told, label = np.array([halves(index, seed=0) for index in range(1500)]).T
     assert abs(np.corrcoef(shown, told)[0, 1]) < 0.05
     assert 0.45 < label.mean() < 0.55
-    assert roc_auc_score(label, shown) == pytest.approx(0.81, abs=0.02)
-    assert roc_auc_score(label, told) == pytest.approx(0.81, abs=0.02)
-    assert roc_auc_score(label, shown + told) == pytest.approx(0.96, abs=0.01)
+    assert roc_auc_score(label, shown) == pytest.approx(0.81, abs=0.025)
+    assert roc_auc_score(label, told) == pytest.approx(0.81, abs=0.025)
+    assert roc_auc_score(label, shown + told) == pytest.approx(0.965, abs=0.015)
 
 
 def test_the_table_lacks_fields_and_its_columns_tell_what_they_should():
-    rows = [fusion_row(index, seed=1) for index in range(1000)]
+    rows = [fusion_row(index, seed=1) for index in range(600)]
     label = np.array([int(row["malignant"]) for row in rows])
     for column in ("marker", "smoking"):
         assert np.mean([row[column] == "" for row in rows]) == pytest.approx(0.1, abs=0.03)
     age = np.array([float(row["age"]) for row in rows])
     assert roc_auc_score(label, age) > 0.6
-    assert abs(roc_auc_score(label, [row["sex"] == "M" for row in rows]) - 0.5) < 0.06
+    assert abs(roc_auc_score(label, [row["sex"] == "M" for row in rows]) - 0.5) < 0.07
 
 
 def test_a_large_lesion_is_seen_and_its_size_is_all_the_image_tells():

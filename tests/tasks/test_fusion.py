@@ -107,7 +107,10 @@ def test_the_run_is_exported_with_all_its_inputs(done, format, tmp_path):
     assert facts["check"]["largest_difference"] < 1e-4
 
 
-SHIPPED = [["fusion.yaml"], ["fusion.yaml", "overlays/fusion-small.yaml"]]
+SHIPPED = [
+    ["fusion.yaml"],
+    pytest.param(["fusion.yaml", "overlays/fusion-small.yaml"], marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("names", SHIPPED, ids=lambda names: "+".join(names))
@@ -172,7 +175,6 @@ MISFITS = [
         ["--data.images", "{}"],
         "the network has branches for image, table, and the data give table: remove image",
     ),
-    (["--data.drop", "[text]"], "drop: FusionTable has image, table, and not text"),
 ]
 
 
