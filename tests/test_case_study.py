@@ -92,6 +92,19 @@ def test_a_second_run_keeps_the_split_and_leaves_it_to_the_verbs_what_else_is_fi
     assert names == ["densenet121", "densenet121-xray", "resnet50", "resnet50-xray"]
 
 
+def test_another_pair_has_a_folder_of_its_own(study):
+    status, calls = study("data", SMALL, PAIR="hybrid-cpu-small")
+    assert status == 0
+    assert [value(words, "--experiment") for words in calls[1:5:2]] == ["lite0", "transunet_lite0"]
+    assert {value(words, "--logs") for words in calls[1:5]} == {f"{LOGS}-hybrid-cpu-small"}
+    assert value(calls[-1], "--out") == f"{LOGS}-hybrid-cpu-small/leaderboard.csv"
+
+
+def test_a_pair_that_is_not_there_is_not_replaced_by_another(study):
+    _, calls = study("data", PAIR="hybird")
+    assert calls[1][calls[1].index("--config") + 2].endswith("hybird/*.yaml")
+
+
 @pytest.mark.parametrize(("verb", "count"), [("split", 1), ("crossval", 2), ("ensemble", 6)])
 def test_a_step_that_fails_ends_it(verb, count, study):
     status, calls = study("data", FAILS=verb)

@@ -25,11 +25,9 @@ OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
 STUDY = ROOT / "configs" / "case_study"
 # What run.sh lays over each other: the recipe, an overlay if one is given, and a member.
 STUDIES = [[STUDY / "base.yaml"]]
-STUDIES += [[STUDY / "base.yaml", member] for member in sorted((STUDY / "members").glob("*.yaml"))]
-STUDIES += [
-    [STUDY / "base.yaml", ROOT / "configs" / "overlays" / "cpu-small.yaml", member]
-    for member in sorted((STUDY / "cpu-small").glob("*.yaml"))
-]
+for pair in ("members", "cpu-small", "hybrid", "hybrid-cpu-small"):
+    below = [ROOT / "configs" / "overlays" / "cpu-small.yaml"] if pair.endswith("cpu-small") else []
+    STUDIES += [[STUDY / "base.yaml", *below, member] for member in sorted((STUDY / pair).glob("*.yaml"))]
 SEGMENTATION = [path for path in CONFIGS if "medimg.tasks.SegmentationTask" in path.read_text()]
 IMAGE_MASKS = [path for path in CONFIGS if "ImageSegmentationTask" in path.read_text()]
 CLASSIFICATION = [path for path in CONFIGS if "ClassificationTask" in path.read_text()]
@@ -277,13 +275,17 @@ def test_a_network_is_named_by_its_class_path(name, tmp_path, monkeypatch):
         assert task.eval()(image).shape == (1, 3, 64, 32, 32)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("config", "overlay"),
+    [
+        pytest.param(config, overlay, marks=() if config.stem in ("brats", "busi") else pytest.mark.slow)
+        for config, overlay in itertools.product(CONFIGS, OVERLAYS)
+        # The demo is BraTS; those for small machines are made for one config each.
+        if not overlay.stem.endswith("-small") and (overlay.stem != "demo" or config.stem == "brats")
+    ],
+    ids=lambda path: path.stem,
+)
 def test_overlays_combine_with_every_config(config, overlay, capsys):
-    if overlay.stem == "demo" and config.stem != "brats":
-        pytest.skip("the demo is BraTS")
-    if overlay.stem.endswith("-small"):
-        pytest.skip("made for one config, or for the case study")
     assert main(["fit", "--config", str(config), "--config", str(overlay), "--print_config"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     for key, value in yaml.safe_load(overlay.read_text())["trainer"].items():
@@ -300,7 +302,10 @@ def test_the_case_study_is_the_recipe_in_full_with_two_architectures(capsys):
         assert main(["fit", *(w for path in configs for w in ("--config", str(path))), "--print_config"]) == 0
         found = yaml.safe_load(capsys.readouterr().out)
         model, data, trainer = found["model"]["init_args"], found["data"]["init_args"], found["trainer"]
-        architectures.setdefault(len(configs), set()).add(model["network"]["init_args"]["architecture"])
+        network = model["network"]
+        kind = (network["class_path"].rpartition(".")[2], network["init_args"]["architecture"])
+        architectures.setdefault(configs[-1].parent.name, set()).add(kind)
+        assert network["init_args"]["num_classes"] == 1 and network["init_args"]["weights"]
         assert data["batch"]["batch_size"] * trainer["accumulate_grad_batches"] == 32
         assert model["optimizer"]["class_path"] == "torch.optim.AdamW"
         assert model["scheduler"] == {
@@ -314,9 +319,12 @@ def test_the_case_study_is_the_recipe_in_full_with_two_architectures(capsys):
             assert data["image"]["size"] == [224, 224]
             assert model["optimizer"]["init_args"]["lr"] == 3e-5
             assert model["loss"]["init_args"]["alpha"] == 0.85
+    plain, hybrid, lite = "TimmClassifier", "EfficientNetTransUNet", "tf_efficientnet_lite0"
     assert architectures == {
-        2: {"resnet50", "densenet121"},
-        3: {"tf_efficientnet_lite0", "tf_efficientnet_lite2"},
+        "members": {(plain, "resnet50"), (plain, "densenet121")},
+        "cpu-small": {(plain, lite), (plain, "tf_efficientnet_lite2")},
+        "hybrid": {(plain, "tf_efficientnet_b7"), (hybrid, "tf_efficientnet_b7")},
+        "hybrid-cpu-small": {(plain, lite), (hybrid, lite)},
     }
 
 
