@@ -40,7 +40,8 @@ def plan(
         readers: Two names or more, such as anna,ben.
         third: Who decides where two differ.
         out: Folder to write to.
-        labels: Labels to be filled in, such as mass,calcification.
+        labels: Labels to be filled in, such as mass,calcification; with their values, as in mass=no|yes,grade=1|2|3,
+            nothing else is taken for an answer.
         masks: Or labels to be drawn and their values, such as tumour=1,organ=2.
         seed: Draws who reads what, and in which order.
         overwrite: Put another plan in place of the one there, which is kept as <out>.before-1.
@@ -50,6 +51,7 @@ def plan(
     from medimg.curation import worklists
     from medimg.curation.adjudication import refuse_third
     from medimg.curation.adjudication_trail import write_folder, write_json
+    from medimg.curation.adjudication_values import parse_values
 
     names = [name.strip() for name in readers.split(",")]
     found = {one.case_id: one for one in worklists.find_cases(cases)}
@@ -60,14 +62,14 @@ def plan(
         raise ConfigError(
             f"--masks: expected a folder of .nii.gz images to draw on, found the table {cases}."
         )
-    asked = {label.strip(): [""] for label in (labels or "").split(",") if label.strip()}
+    asked = parse_values(labels or "")
     codes = {name: worklists.code_of(name, seed) for name in names}
 
     def make(folder: Path) -> None:
         for name, code in codes.items():
             own = worklists.in_own_order([case for case, pair in given.items() if name in pair], name, seed)
             patients = {"patient_id": [found[case].patient_id for case in own]} if labels else {}
-            columns = patients | {label: blank * len(own) for label, blank in asked.items()}
+            columns = patients | {label: [""] * len(own) for label in asked}
             worklists.write_worklist(folder / code / worklists.WORKLIST, code, own, columns)
             if drawn:
                 images = {case: image for case in own if (image := found[case].image) is not None}
@@ -76,6 +78,7 @@ def plan(
             "readers": codes,
             "third": third,
             "seed": seed,
+            "labels": {label: list(values) for label, values in asked.items()},
             "cases": {key: list(one) for key, one in given.items()},
         }
         write_json(folder / PLAN, facts)
@@ -85,7 +88,8 @@ def plan(
     for name, code in codes.items():
         print(f"  {name}: {sum(name in pair for pair in given.values())} cases in {out / code}")
     ends = [shlex.quote(str(out / code / ("" if drawn else worklists.WORKLIST))) for code in codes.values()]
-    more = f" --images {shlex.quote(str(cases))} --masks {shlex.quote(masks or '')}" if drawn else ""
+    named = f" --labels {shlex.quote(labels or '')}" if any(asked.values()) else ""
+    more = f" --images {shlex.quote(str(cases))} --masks {shlex.quote(masks or '')}" if drawn else named
     more += f" --third {shlex.quote(third)}" + (f" --seed {seed}" if seed else "")
     print(f"next: medimg adjudicate conflicts {' '.join(ends)}{more} --out DIR")
 
@@ -112,7 +116,8 @@ def conflicts(
         out: Folder to write to.
         third: Who decides.
         rule: Labels differs or distance>D; masks differs, dice<D or lesion, which only one has; several joined by or.
-        labels: Columns of the tables to compare, all others by default.
+        labels: Columns of the tables to compare, all others by default; with their values, as in mass=no|yes, any other
+            answer is refused, of the third reader too.
         case: Column of the cases; by default case_id, case or image_id.
         reader: Column of the readers; by default reader, reader_id or rad_id.
         images: Folder of the images, for masks.
@@ -137,10 +142,13 @@ def conflicts(
         content = mask_conflicts(readings, seen, _values(masks), checked, asked)
         write_mask_conflicts(out, content, asked, overwrite=overwrite)
     else:
+        from medimg.curation.adjudication_values import parse_values
         from medimg.curation.readings import Columns
 
-        names = tuple(name.strip() for name in labels.split(",") if name.strip())
-        content = adjudication.label_conflicts(readings, checked, asked, Columns(case, reader, names))
+        values = parse_values(labels)
+        content = adjudication.label_conflicts(
+            readings, checked, asked, Columns(case, reader, tuple(values)), values
+        )
         adjudication.write_label_conflicts(out, content, asked, overwrite=overwrite)
     found, missing = adjudication.in_conflict(content), adjudication.unread(content)
     print(
@@ -149,6 +157,8 @@ def conflicts(
     )
     for name in missing[:_SHOWN]:
         print(f"  not read twice: {name}")
+    for label, counts in adjudication.count_words(content).items():
+        print(f"  {label}: {', '.join(f'{word} {times}' for word, times in counts.items())}")
     from medimg.curation.worklists import code_of
 
     print(f"{third} reads {out / code_of(third, seed)}")

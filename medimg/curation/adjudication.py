@@ -3,6 +3,7 @@
 import csv
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,6 +20,7 @@ from medimg.curation.adjudication_trail import (
     write_folder,
     write_json,
 )
+from medimg.curation.adjudication_values import Values, canonical, known_values, refuse_unknown
 from medimg.curation.readings import Columns, read_readings
 from medimg.curation.worklists import CASE, WORKLIST, code_of, in_own_order, write_worklist
 from medimg.errors import ConfigError, DataError
@@ -45,19 +47,21 @@ class Third:
 
 
 def gather_labels(
-    tables: Sequence[Path], columns: Columns
+    tables: Sequence[Path], columns: Columns, values: Values | None = None
 ) -> tuple[dict[str, dict[str, dict[str, str]]], dict[str, str]]:
     """Join tables of readings.
 
     Args:
         tables: Tables with a row a case and reader; a row without any answer was not read.
         columns: Which column holds what.
+        values: Values of labels, where they are named.
 
     Returns:
         What each reader said, by case, reader and label; and the patient of each case.
 
     Raises:
-        DataError: If a table cannot be read, or one reader says two things of a case.
+        DataError: If a table cannot be read, one reader says two things of a case, or an answer is none of the
+            values.
     """
     said: dict[str, dict[str, dict[str, str]]] = {}
     patients: dict[str, str] = {}
@@ -66,8 +70,10 @@ def gather_labels(
         patients |= dict(zip(read.cases, read.patients, strict=True))
         for at, case in enumerate(read.cases):
             for place, reader in enumerate(read.readers):
-                values = zip(read.labels, read.values[at, place], strict=True)
-                answer = {label: read.text(label, float(value)) for label, value in values}
+                given = zip(read.labels, read.values[at, place], strict=True)
+                answer = {label: read.text(label, float(value)) for label, value in given}
+                named = {label: one for label, one in (values or {}).items() if one}
+                refuse_unknown(f"{table}, reader {reader}", {case: answer}, named)
                 if any(answer.values()) and said.setdefault(case, {}).setdefault(reader, answer) != answer:
                     raise DataError(
                         f"{table}: reader {reader} says of case {case} what no other table says. Keep one reading."
@@ -82,7 +88,11 @@ def gather_labels(
 
 
 def label_conflicts(
-    tables: Sequence[Path], rule: Rule, third: Third, columns: Columns | None = None
+    tables: Sequence[Path],
+    rule: Rule,
+    third: Third,
+    columns: Columns | None = None,
+    values: Values | None = None,
 ) -> dict[str, Any]:
     """Find the cases whose readers are in conflict.
 
@@ -91,19 +101,20 @@ def label_conflicts(
         rule: When they are.
         third: Who decides, and how they are asked.
         columns: Which column holds what.
+        values: Values of labels, where they are named.
 
     Returns:
         All that `apply_labels` needs: readings by file, and of each case the answers and the reasons.
 
     Raises:
         ConfigError: If the rule is for masks, or the third reader is one of the first.
-        DataError: If tables cannot be used.
+        DataError: If tables cannot be used, or hold an answer that is none of the values.
     """
     if rule.dice is not None or rule.lesion:
         raise ConfigError(
             f"--rule {rule.text}: dice and lesion are for masks. Labels have differs and distance>D."
         )
-    said, patients = gather_labels(tables, columns or Columns())
+    said, patients = gather_labels(tables, columns or Columns(), values)
     refuse_third(third.name, {reader for one in said.values() for reader in one}, third.seed)
     cases = []
     for case in sorted(patients):
@@ -120,6 +131,7 @@ def label_conflicts(
         "rule": rule.text,
         "third": third.name,
         "seed": third.seed,
+        "values": {label: list(one) for label, one in (values or {}).items() if one},
         "readings": [evidence(table) for table in tables],
         "cases": cases,
     }
@@ -174,6 +186,20 @@ def agreed(texts: Sequence[str]) -> str:
 def unread(content: Mapping[str, Any]) -> list[str]:
     """Cases with fewer than two readings."""
     return [one["case_id"] for one in content["cases"] if len(one["answers"]) < 2]
+
+
+def count_words(content: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """How often readers gave each value of the labels that have words; a misspelt one stands out by its number.
+
+    Args:
+        content: What `label_conflicts` found; masks have no words.
+    """
+    if content["kind"] != "labels":
+        return {}
+    answers = [answer["labels"] for one in content["cases"] for answer in one["answers"].values()]
+    words = [label for label, values in known_values(content["cases"], {}).items() if values]
+    counts = {label: Counter(answer[label] for answer in answers if answer.get(label)) for label in words}
+    return {label: dict(sorted(found.items())) for label, found in counts.items()}
 
 
 def in_conflict(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,12 +259,14 @@ def apply_labels(
         Whether anything changed.
 
     Raises:
-        DataError: If a reading has changed, or cases are undecided, decided twice, or not in conflict.
+        DataError: If a reading has changed, cases are undecided, decided twice, or not in conflict, or a decision is
+            none of the values of its label: those that are named, or else the words of the first readers.
     """
     for one in content["readings"]:
         check_evidence(one)
     conflicts = in_conflict(content)
     decided = read_decisions(decisions, conflicts)
+    refuse_unknown(str(decisions), decided, known_values(content["cases"], content.get("values", {})))
     missing = [
         case
         for case, one in conflicts.items()
@@ -313,7 +341,7 @@ def read_decisions(path: Path, conflicts: Mapping[str, Any]) -> dict[str, dict[s
         ) from error
     for row in rows:
         case = (row.get(CASE) or "").strip()
-        given = {key: value.strip() for key, value in row.items() if key and value and value.strip()}
+        given = {key: canonical(value) for key, value in row.items() if key and value and value.strip()}
         given = {key: value for key, value in given.items() if not key.startswith(f"{ANSWER}_")}
         if case not in conflicts:
             other.append(case)

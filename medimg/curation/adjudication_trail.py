@@ -84,6 +84,9 @@ def read_conflicts(folder: Path) -> dict[str, Any]:
 def write_folder(out: Path, make: Callable[[Path], None], *, overwrite: bool) -> bool:
     """Make a folder whole or not at all; the same content again changes nothing.
 
+    When files were saved is no content, nor are the bytes of a worklist whose decisions are the same: opened and saved
+    again in a spreadsheet, it says what it said.
+
     Args:
         out: The folder.
         make: Fills a folder that it is given.
@@ -102,9 +105,7 @@ def write_folder(out: Path, make: Callable[[Path], None], *, overwrite: bool) ->
         if not out.exists():
             draft.replace(out)
             return True
-        if _files(draft) == _files(out) and all(
-            filecmp.cmp(draft / name, out / name, shallow=False) for name in _files(draft)
-        ):
+        if _files(draft) == _files(out) and all(_same(draft / name, out / name) for name in _files(draft)):
             return False
         if not overwrite:
             raise DataError(f"{out}: holds other decisions. Give another --out, or --overwrite.")
@@ -118,6 +119,34 @@ def write_folder(out: Path, make: Callable[[Path], None], *, overwrite: bool) ->
 def _beside(out: Path) -> Path:
     """A free name for what is replaced: decisions of people are never deleted."""
     return next(path for n in count(1) if not (path := out.with_name(f"{out.name}.before-{n}")).exists())
+
+
+def _same(draft: Path, there: Path) -> bool:
+    """Whether two files say the same."""
+    if filecmp.cmp(draft, there, shallow=False):
+        return True
+    if draft.suffix != ".json":
+        return False
+    try:
+        first, second = (json.loads(path.read_text("utf-8")) for path in (draft, there))
+    except ValueError:
+        return False
+    return bool(_told(first) == _told(second))
+
+
+def _told(facts: Any) -> Any:
+    """Facts without the times of files and the bytes of the worklist; what it decides stands in the cases."""
+    return _untimed({key: value for key, value in facts.items() if key != "decisions"})
+
+
+def _untimed(facts: Any) -> Any:
+    if isinstance(facts, list):
+        return [_untimed(one) for one in facts]
+    if not isinstance(facts, dict):
+        return facts
+    # A label may be called "saved" too.
+    passed_over = ("saved",) if "sha256" in facts else ()
+    return {key: _untimed(value) for key, value in facts.items() if key not in passed_over}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -148,6 +148,7 @@ def _nearest(
 ) -> NDArray[np.integer]:
     back = np.linalg.inv(exact)  # from indices of the image to those of the file
     flipped = back[:3, :3][::-1, ::-1], back[:3, 3][::-1]  # axes (D, H, W)
+    # "grid-constant": an outer voxel is half a voxel wide on its outer side too, not cut off at its centre.
     return np.stack(
-        [affine_transform(one, flipped[0], flipped[1], output_shape=shape, order=0) for one in layers]
+        [affine_transform(one, *flipped, output_shape=shape, order=0, mode="grid-constant") for one in layers]
     )

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,57 @@ def test_labels_from_plan_to_table(tmp_path, desks, capsys):
     run("apply", found, "--out", out)
     assert "nothing has changed" in capsys.readouterr().out
     assert (out / "trail.json").read_bytes() == before
+
+
+def test_a_worklist_that_was_only_saved_again_changes_nothing(tmp_path, desks, capsys):
+    found, out = tmp_path / "found", tmp_path / "out"
+    run("conflicts", *desks, "--third", "carla", "--out", found)
+    assert "  mass: no 1, yes 15\n" in capsys.readouterr().out
+    work = found / THIRD / "worklist.csv"
+    fill(work, lambda row: {"mass": "no", "grade": "2"})
+    run("apply", found, "--out", out)
+    for path in (work, *desks):
+        os.utime(path, (1e9, 1e9))
+    fill(work, lambda row: {"grade": "2.0"})
+    run("apply", found, "--out", out)
+    assert "nothing has changed" in capsys.readouterr().out
+
+
+def test_a_misspelt_answer_becomes_no_label(tmp_path, desks, capsys):
+    found, out = tmp_path / "found", tmp_path / "out"
+    run("conflicts", *desks, "--third", "carla", "--out", found)
+    work = found / THIRD / "worklist.csv"
+    fill(work, lambda row: {"mass": "yess" if row["case_id"] == "c0" else "no", "grade": "two"})
+    with pytest.raises(DataError) as caught:
+        run("apply", found, "--out", out)
+    for words in (f"{work}: found values", "mass 'yess' of case c0 (expected no or yes; the nearest is yes)",
+                  "grade 'two' of case c1 (expected a number)"):  # fmt: skip
+        assert words in str(caught.value)
+    assert not out.exists()
+    # A value that nobody used has to be named, and then holds for all readers.
+    named = ["--labels", "mass=no|yes|yess,grade=1|2|3"]
+    run("conflicts", *desks, "--third", "carla", "--out", found, "--overwrite", *named)
+    fill(work, lambda row: {"mass": "yess", "grade": "3.0"})
+    run("apply", found, "--out", out)
+    assert {(row["mass"], row["grade"]) for row in rows(out / "labels.csv")[:3]} == {("yess", "3")}
+    fill(work, lambda row: {"grade": "4"})
+    with pytest.raises(DataError, match=r"grade '4' of case c\d \(expected 1, 2 or 3"):
+        run("apply", found, "--out", tmp_path / "other")
+    fill(desks[1], lambda row: {"mass": "ye" if row["case_id"] == "c5" else row["mass"]})
+    with pytest.raises(DataError, match=r"worklist\.csv, reader .*mass 'ye' of case c5 .*the nearest is yes"):
+        run("conflicts", *desks, "--third", "carla", "--out", tmp_path / "again", *named)
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_plan_hands_on_the_values_of_its_labels(tmp_path, desks, capsys):
+    words = ["--readers", "anna,ben", "--third", "carla", "--labels", "mass=no|yes,notes"]
+    run("plan", tmp_path / "cases.csv", *words, "--out", tmp_path / "named")
+    assert "--labels 'mass=no|yes,notes' --third carla" in capsys.readouterr().out
+    assert list(rows(tmp_path / "named" / code_of("anna", 0) / "worklist.csv")[0])[-2:] == ["mass", "notes"]
+    assert json.loads((tmp_path / "named" / "plan.json").read_text())["labels"] == {
+        "mass": ["no", "yes"],
+        "notes": [],
+    }
 
 
 def test_grades_within_the_distance_agree(tmp_path, desks):
