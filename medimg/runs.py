@@ -4,17 +4,20 @@ A run writes ``<logs>/<experiment>/version_<k>/`` with ``config.yaml``, ``checkp
 and TensorBoard events. This file only looks at names on disk and never opens a checkpoint.
 """
 
+import json
 import os
 import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medimg.errors import CheckpointError, ResourceError
 
 CONFIG = "config.yaml"
 BEST = "best"
 LAST = "last"
+RECORD = "record.json"
 _VERSION = re.compile(r"version_(\d+)")
 
 
@@ -55,6 +58,19 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a fit wrote down of its machine and its time; empty if there is nothing, or nothing whole.
+
+    Args:
+        path: ``record.json`` of a run.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def from_here(path: Path) -> Path:

@@ -11,6 +11,7 @@ from medimg.callbacks.prediction_writer import PredictionWriter
 from medimg.callbacks.probes import KNNProbe, LinearProbe
 from medimg.callbacks.progress import NarrowBar, ProgressLines
 from medimg.callbacks.rank_watch import RankWatch
+from medimg.callbacks.run_record import RunRecord
 from medimg.callbacks.sample_pictures import SamplePictures
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PredictionWriter",
     "ProgressLines",
     "RankWatch",
+    "RunRecord",
     "SafeCheckpointIO",
     "SamplePictures",
 ]

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
+from medimg.callbacks import RunRecord
 from medimg.callbacks.checkpoint_io import DamagedCheckpointError, load_checkpoint
 from medimg.commands.interrupt import StopAfterStep
 from medimg.commands.parser import ShortErrors
@@ -247,6 +248,7 @@ class RunCLI(LightningCLI):
         callbacks.append(self.interrupt)
         if not settings["fast_dev_run"]:
             callbacks.append(RunFolderCallback(run, self._settings_yaml(), self._settings_file(run)))
+            callbacks.append(RunRecord(run.path))
         return Trainer(**settings)
 
     def _settings_yaml(self) -> str:
