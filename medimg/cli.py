@@ -42,6 +42,7 @@ SCORE_VERBS = {
     "submit": "write a competition's file out of predictions, and check it",
     "export": "turn a trained network into ONNX or torch.export, checked against itself",
     "leaderboard": "set all runs side by side, with intervals and paired tests",
+    "report": "write a page and a model card of one run or several",
 }
 VERBS = FILE_VERBS | RUN_VERBS | FOLD_VERBS | SCORE_VERBS
 """Every verb and what it does, in the order of the work."""
