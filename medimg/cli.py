@@ -40,6 +40,7 @@ FOLD_VERBS = {
 SCORE_VERBS = {
     "score": "compare predictions with references, by a competition's rules",
     "submit": "write a competition's file out of predictions, and check it",
+    "explain": "draw what a network's answers rest on, and test the drawing",
     "export": "turn a trained network into ONNX or torch.export, checked against itself",
     "leaderboard": "set all runs side by side, with intervals and paired tests",
     "report": "write a page and a model card of one run or several",

@@ -29,8 +29,10 @@ VERBS = [
     "pseudolabel",
     "score",
     "submit",
+    "explain",
     "export",
     "leaderboard",
+    "report",
 ]
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medimg.commands.word_lists import WordListParser
-from medimg.errors import ConfigError, DataError, MedimgError
-
-if TYPE_CHECKING:
-    from medimg.reports.entries import Entry
-    from medimg.reports.report_cases import Pictures
+from medimg.errors import ConfigError, DataError
 
 PARSER = WordListParser
 """``medimg.cli`` reads the words with this parser: runs are a list."""
@@ -54,6 +49,7 @@ def report(
         seed: Seed of the draws.
         overwrite: Write over existing files.
     """
+    from medimg.commands.report_pictures import find_pictures
     from medimg.io.files import atomic_write
     from medimg.reports.entries import read_entries
     from medimg.reports.report import Wishes, make_report, to_card, to_html, to_markdown
@@ -77,7 +73,7 @@ def report(
         raise ConfigError(f"--card: is of one run, found {len(entries)}. Name one run, or leave it away.")
     draws = Draws(level, resamples, seed)
     wishes = Wishes(draws, _read_sites(sites), ids, explain, agreement)
-    pictures = {entry.table: _pictures(entry, data) for entry in entries}
+    pictures = {entry.table: find_pictures(entry, data) for entry in entries}
     made = make_report(entries, pictures, wishes)
     texts = {out: to_html(made)}
     if markdown is not None:
@@ -120,29 +116,3 @@ def _read_sites(path: Path | None) -> dict[str, str]:
             f"--sites {path}: expected the columns site and case_id or patient_id, found {found}."
         )
     return {row[key]: row["site"] for row in rows}
-
-
-def _pictures(entry: Entry, data: Path | None) -> Pictures:
-    """The files of a run's cases: its config says how the data set is read, and where it was."""
-    import yaml
-
-    from medimg.commands.split_source import index_to_split
-    from medimg.records import DatasetIndex
-    from medimg.reports.report_cases import Pictures
-    from medimg.runs import CONFIG
-
-    folder = entry.table.parent.parent
-    config = next((p for p in (folder / "crossval.yaml", folder / CONFIG) if p.is_file()), None)
-    if config is None:
-        return Pictures(why_none="no config beside the table says how the data set is read")
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    root = data or content.get("data", {}).get("init_args", {}).get("root")
-    if not root or not Path(root).exists():
-        return Pictures(why_none="the data set is not where the run found it; name it as --data")
-    try:
-        index, _ = index_to_split(Path(root), config)
-    except (MedimgError, OSError, ValueError, KeyError):
-        return Pictures(why_none="the images of this kind of data set are not drawn")
-    records = index.all_records if isinstance(index, DatasetIndex) else index.records
-    labels = dict(index.labels) if isinstance(index, DatasetIndex) else {}
-    return Pictures({record.case_id: record for record in records}, labels)

@@ -242,7 +242,7 @@ def test_loggers_of_the_config_come_after_the_runs_own(tiny) -> None:
     assert (fit(tiny) / "metrics.csv").is_file()
     assert list(tiny.folder.glob("extra/**/metrics.csv"))
     tiny.config.write_text(text + "  logger: false\n")
-    assert names_in(fit(tiny, version=1)) == {"checkpoints", "config.yaml"}
+    assert names_in(fit(tiny, version=1)) == {"checkpoints", "config.yaml", "record.json"}
 
 
 def test_overlays_are_laid_over_the_config(tiny, capsys: pytest.CaptureFixture[str]) -> None:
