@@ -13,8 +13,8 @@ MODULES = sorted(
 # Tests of the repository and not of one module.
 OF_THE_WHOLE = {
     Path(f"test_{what}.py")
-    for what in ("case_study", "configs", "documents", "image_sets", "layout", "processes")
-}
+    for what in ("case_study", "configs", "documents", "image_sets", "layout", "processes", "site")
+} | {Path("commands/test_report_page.py"), Path("docs/test_blocks.py"), Path("docs/test_pages.py")}
 TESTS = sorted(path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py"))
 
 

@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass, field
 
+NOT_MEASURED = "not measured"
+"""What stands where a report has no number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

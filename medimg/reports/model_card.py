@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from medimg import __version__
+from medimg.reports.blocks import NOT_MEASURED
 from medimg.reports.config_parts import Part, as_part
 from medimg.reports.methods import bibtex, methods_paragraph
 from medimg.scoring.label_text import LABEL_METRIC_TITLES
@@ -39,6 +40,7 @@ def model_card(
     config: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, float]],
     data: Mapping[str, str],
+    cost: Mapping[str, str] | None = None,
 ) -> str:
     """Write a model card: a YAML head that the Hub reads, and the sections that its guide asks for.
 
@@ -49,6 +51,7 @@ def model_card(
             they are known.
         data: What is known of the data and the split, by what it is. ``name`` and ``split``, the data set's name and
             the part that was scored, also go into the head, as does ``weights_license``, an identifier of the Hub.
+        cost: What the training took, by what it is, such as ``energy``.
 
     Returns:
         Markdown. A licence that nobody named is ``unknown``: that of medimg says nothing of trained weights.
@@ -68,11 +71,16 @@ def model_card(
         "Intended use and limits": _LIMITS,
         "Training data": _facts(data),
         "Evaluation": _evaluation(scores),
-        "Environmental impact": "Energy and emissions: not measured.",
+        "Environmental impact": _impact(cost or {}),
         "Citation": f"```bibtex\n{bibtex(config)}```" if model is not None else "The settings are not known.",
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"---\n{head}---\n\n# {name}\n\n{body}\n"
+
+
+def _impact(cost: Mapping[str, str]) -> str:
+    energy, time = (cost.get(name, NOT_MEASURED) for name in ("energy", "time"))
+    return f"Energy: {energy}. Time: {time}. Emissions: {NOT_MEASURED}."
 
 
 def _head(

@@ -18,6 +18,7 @@ from medimg.reports.model_card import model_card
 from medimg.reports.report_cases import Pictures, case_names, case_section
 from medimg.reports.report_run import (
     agreement_section,
+    cost_of,
     data_section,
     explain_section,
     machine_section,
@@ -166,4 +167,4 @@ def to_card(run: RunFiles, draws: Draws) -> str:
     facts = {
         row[0]: row[1] for block in data_section(run).blocks if isinstance(block, Table) for row in block.rows
     }
-    return model_card(entry.name, run.config, scores, facts)
+    return model_card(entry.name, run.config, scores, facts, dict(cost_of(run)))

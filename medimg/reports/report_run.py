@@ -13,11 +13,10 @@ from medimg.errors import DataError
 from medimg.figures.page_plots import history_plot
 from medimg.figures.thumbnails import picture_uri
 from medimg.io.raster import read_raster
-from medimg.reports.blocks import Block, Code, Figure, Figures, Section, Table, Text, number
+from medimg.reports.blocks import NOT_MEASURED, Block, Code, Figure, Figures, Section, Table, Text, number
 from medimg.reports.methods import bibtex, methods_paragraph
 from medimg.reports.run_files import RunFiles
 
-NOT_MEASURED = "not measured"
 _MOST_CURVES = 5
 _MOST_EXPLANATIONS = 6
 _PARTS = {
@@ -78,7 +77,7 @@ def training_section(run: RunFiles) -> Section:
         head = tuple(run.fold_scores[0])
         cells = tuple(tuple(_cell(row[name] or "") for name in head) for row in run.fold_scores)
         blocks.append(Table("Fold by fold", head, cells))
-    blocks.append(Table("Cost", ("", ""), _cost(run)))
+    blocks.append(Table("Cost", ("", ""), cost_of(run)))
     return Section("Training", tuple(blocks))
 
 
@@ -95,7 +94,8 @@ def _cell(text: str) -> str:
         return text
 
 
-def _cost(run: RunFiles) -> tuple[tuple[str, str], ...]:
+def cost_of(run: RunFiles) -> tuple[tuple[str, str], ...]:
+    """Time, steps and energy of the training, of all folds together."""
     seconds = [float(record["seconds"]) for record in run.records if "seconds" in record]
     energy = [record.get("joules") for record in run.records]
     whole = len(run.records) == max(run.folds, 1)
@@ -113,14 +113,19 @@ def machine_section(run: RunFiles) -> Section:
             "Machine and versions", (Text("The run's folder does not say on what it was trained."),)
         )
     record = run.records[0]
-    on_cpu = record.get("device") == "CPU"
-    devices = f"{record.get('threads')} threads" if on_cpu else f"{record.get('devices')} devices"
+    told = {name: "not told" if value is None else str(value) for name, value in record.items()}
+    counted = "threads" if told.get("device") == "CPU" else "devices"
     rows = [
-        ("device", f"{record.get('device')}, {devices}"),
-        ("precision", str(record.get("precision"))),
-        ("system", str(record.get("system"))),
-        ("Python", str(record.get("python"))),
-        ("medimg", str(record.get("medimg"))),
+        ("device", f"{told.get('device', 'not told')}, {told.get(counted, 'unknown')} {counted}"),
+        *(
+            (shown, told.get(name, "not told"))
+            for shown, name in (
+                ("precision", "precision"),
+                ("system", "system"),
+                ("Python", "python"),
+                ("medimg", "medimg"),
+            )
+        ),
         *((name, str(version)) for name, version in dict(record.get("packages", {})).items()),
     ]
     if len({json.dumps([one.get("packages"), one.get("device")]) for one in run.records}) > 1:

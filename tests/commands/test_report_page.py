@@ -202,7 +202,7 @@ PROBE = """
       .filter(e => !(e.getAttribute('aria-label') ?? e.textContent).trim()).map(name),
     faint: words.filter(e => contrast(e) < 4.5).map(e => `${contrast(e).toFixed(2)} ${name(e)}`),
     words: words.length,
-    small: words.filter(e => e.ownerSVGElement).map(e => e.getScreenCTM().a
+    small: words.filter(e => e.ownerSVGElement).map(e => Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b)
       * parseFloat(getComputedStyle(e).fontSize)).reduce((a, b) => Math.min(a, b), 99),
   };
 })()

@@ -21,7 +21,7 @@ DATA = {"name": "BUSI", "split": "test", "scored": "156 cases | 150 patients"}
 @pytest.fixture(scope="module")
 def card():
     config = yaml.safe_load((ROOT / "configs" / "busi.yaml").read_text(encoding="utf-8"))
-    return model_card("busi-0", config, SCORES, DATA)
+    return model_card("busi-0", config, SCORES, DATA, {"energy": "0.21 kWh of the GPUs"})
 
 
 def test_the_hub_reads_the_head(card):
@@ -49,7 +49,7 @@ def test_the_sections(card):
     assert "| AP | 0.800 | not known |" in card
     assert "| F1 mass | undefined | not known |" in card
     assert r"| scored | 156 cases \| 150 patients |" in card
-    assert "not measured" in card
+    assert "Energy: 0.21 kWh of the GPUs. Time: not measured. Emissions: not measured." in card
     assert "```bibtex\n@misc{medimg," in card
     assert card.count("```") == 2
 

@@ -16,6 +16,7 @@ PATIENCE = 120.0  # seconds for one answer: a busy machine starts a browser slow
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--remote-debugging-pipe",
+    "--hide-scrollbars",  # a page is as wide as its window
 )  # fmt: skip
 
 
