@@ -1,5 +1,5 @@
 # Every target is one command that can be typed as well. `make check` is what CI runs.
-.PHONY: check test lint types layers slow real demo bench build constraints
+.PHONY: check test lint types layers slow real demo docs bench build constraints
 
 check:
 	.ci/run
@@ -27,6 +27,10 @@ real:
 
 demo:
 	uv run medimg fit --config configs/brats.yaml --config configs/overlays/demo.yaml
+
+# The documentation site, in site/.
+docs:
+	uv run --group docs mkdocs build --strict
 
 # One after the other: two at once would disturb each other's times.
 # Two scripts are experiments of an hour and more, run by themselves.
