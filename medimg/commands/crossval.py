@@ -345,6 +345,9 @@ def _gather(place: Path, config: Sequence[Path], options: Sequence[str]) -> int:
         words = [word for one in config for word in ("--config", str(one))]
         rest = ["--folds", ",".join(map(str, result.missing)), *options]
         print(f"next: medimg crossval {shlex.join([*words, *rest])}")
+    elif result.task == "targets":
+        run = shlex.quote(str(from_here(done[0].run.config)))
+        print(f"next: medimg predict --config {run} --ckpt_path best --data.predict_root NEW")
     elif result.task:
         out = shlex.quote(str(from_here(place / "calibration.json")))
         print(f"next: medimg calibrate {shown} --method temperature --out {out}")

@@ -1,5 +1,6 @@
 """What every fold predicted unseen, put side by side: each case once, and by weights that never saw it."""
 
+import csv
 import json
 import secrets
 import shutil
@@ -8,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from medimg.crossval.folds import Fold, described
 from medimg.crossval.settings import first_difference, read_settings
-from medimg.crossval.table import format_lines, scores_of, with_spread, write_lines
+from medimg.crossval.table import Scored, format_lines, scores_of, shown_scores, with_spread, write_lines
 from medimg.ensembling.calibration_file import refuse_calibrated
 from medimg.ensembling.description import PREDICTIONS, Description, Kind, agreed_description
 from medimg.ensembling.members import OUT_OF_FOLD, TABLE
 from medimg.errors import DataError, ResourceError
 from medimg.io.files import atomic_write, link_or_copy
-from medimg.records import Task
 from medimg.scoring.label_table import summarise_labels
 from medimg.scoring.label_text import format_label_table
 from medimg.scoring.table import (
@@ -28,9 +30,14 @@ from medimg.scoring.table import (
     without_nan,
     write_per_case,
 )
+from medimg.scoring.target_text import format_target_table
+from medimg.scoring.targets import Target, summarise_targets
 
 CROSSVAL = "crossval.csv"
 SUMMARY = "summary.json"
+TARGETS = "targets"
+PER_IMAGE = "per_image.csv"
+"""Slices of studies; those of a study stand in the fold of the study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Gathered:
         folder: ``out_of_fold``.
         text: Scores of the folds, and those of all cases together with intervals.
         missing: Folds that are still to do.
-        task: Kind of a classification; ``None`` for masks.
+        task: Kind of a classification, or ``targets``; ``None`` for masks.
     """
 
     folder: Path
@@ -69,19 +76,21 @@ def gather(experiment: Path, folds: Sequence[Fold]) -> Gathered:
     rows = {fold.number: fold.rows() for fold in folds}
     _expect_disjoint(folds, rows)
     common, tta = _agreed(folds), _same_test(folds)
+    scored = _scored(folds[0], common.task)
     total = folds[0].split.folds
     missing = tuple(sorted(set(range(total)) - set(rows)))
     title = fold_words(list(rows), total)
-    text = _write_scores(experiment / CROSSVAL, folds, rows, common.task, title)
+    text = _write_scores(experiment / CROSSVAL, folds, rows, scored, title)
     combined = [row for number in rows for row in rows[number]]
     leaky = sum(len(fold.split.leaky) for fold in folds)
     title = f"out of fold, {title}" + (", LEAKY: patients on both sides" if leaky else "")
-    summary, table = _combined(combined, common.task, title)
+    summary, table = _combined(combined, scored, title)
     stage = experiment / f".tmp-{secrets.token_hex(4)}-{OUT_OF_FOLD}"
     try:
         stage.mkdir()
         cases = {} if common.task else _bring_files(folds, stage)
         write_per_case(stage / TABLE, combined)
+        _write_slices(folds, stage)
         _write_json(stage / SUMMARY, summary)
         _write_json(stage / PREDICTIONS, _facts(folds, common, tta, cases))
         _swap(stage, experiment / OUT_OF_FOLD)
@@ -150,40 +159,82 @@ def _expect_disjoint(folds: Sequence[Fold], rows: dict[int, list[Row]]) -> None:
 def _agreed(folds: Sequence[Fold]) -> Description:
     """Classes, labels, head and task, which all folds must share; of masks there is no task."""
     found = [replace(fold.description(), split=None, fold=None) for fold in folds]
+    if all(one.task == TARGETS for one in found) and len({one.classes for one in found}) == 1:
+        return replace(found[0], split=folds[0].split.split, part="validation")
     kind: Kind = "table" if all(one.task for one in found) else "probabilities"
     common = agreed_description([str(fold.run.path) for fold in folds], found, kind)
     return replace(common, split=folds[0].split.split, part="validation")
 
 
 def _write_scores(
-    path: Path, folds: Sequence[Fold], rows: dict[int, list[Row]], task: str | None, title: str
+    path: Path, folds: Sequence[Fold], rows: dict[int, list[Row]], scored: Scored, title: str
 ) -> str:
     lines = {}
     for fold in folds:
-        scores = scores_of(rows[fold.number], _task(task))
+        scores = scores_of(rows[fold.number], scored)
         if held_out := fold.test_rows():
-            scores |= {f"test_{name}": value for name, value in scores_of(held_out, _task(task)).items()}
+            scores |= {f"test_{name}": value for name, value in scores_of(held_out, scored).items()}
         lines[fold.number] = scores
     spread = with_spread(lines)
     write_lines(path, spread)
-    return format_lines(spread, f"mean and standard deviation over {title}")
+    return format_lines(spread, f"mean and standard deviation over {title}", shown_scores(scored))
 
 
-def _task(task: str | None) -> Task | None:
+def _scored(fold: Fold, task: str | None) -> Scored:
+    """What the tables hold; targets are described by the settings of a fold."""
+    if task == TARGETS:
+        return _targets(fold.run.config)
     match task:
         case None | "binary" | "multiclass" | "multilabel":
             return task
-    raise DataError(f"{PREDICTIONS}: expected binary, multiclass or multilabel as task, found {task!r}.")
+    raise DataError(
+        f"{PREDICTIONS}: expected binary, multiclass, multilabel or targets as task, found {task!r}."
+    )
 
 
-def _combined(rows: list[Row], task: str | None, title: str) -> tuple[dict[str, Any], str]:
+def _targets(config: Path) -> tuple[Target, ...]:
+    """The targets of a run, from the settings that it wrote."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        listed: list[dict[str, Any]] = [
+            {name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}
+            for one in content["model"]["init_args"]["targets"]
+        ]
+        return tuple(Target(**one) for one in listed)
+    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{config}: expected the targets as model.init_args.targets ({error}). Train the fold again."
+        ) from error
+
+
+def _combined(rows: list[Row], scored: Scored, title: str) -> tuple[dict[str, Any], str]:
     """Scores of all cases together, with intervals, and the table of them."""
-    known = _task(task)
-    if known is None:
+    if scored is None:
         summary = summarise(rows)
         return {"title": title, **summary}, format_table(summary, title)
-    labels = summarise_labels(rows, known)
+    if isinstance(scored, tuple):
+        targets = summarise_targets(rows, scored)
+        return {"title": title, **targets}, format_target_table(targets, title)
+    labels = summarise_labels(rows, scored)
     return {"title": title, **labels}, format_label_table(labels, title)
+
+
+def _write_slices(folds: Sequence[Fold], stage: Path) -> None:
+    """The rows of every slice, where the folds are of studies."""
+    tables = [fold.unseen / PER_IMAGE for fold in folds]
+    missing = [table for table in tables if not table.is_file()]
+    if len(missing) == len(tables):
+        return
+    if missing:
+        raise DataError(
+            f"{missing[0]}: expected the slices of the fold's studies, found no file. Remove {missing[0].parent} and "
+            "run medimg crossval again, which predicts this fold anew."
+        )
+    rows: list[Row] = []
+    for table in tables:
+        with table.open(newline="", encoding="utf-8") as stream:
+            rows.extend(csv.DictReader(stream))
+    write_per_case(stage / PER_IMAGE, rows)
 
 
 def _bring_files(folds: Sequence[Fold], stage: Path) -> dict[str, Any]:
@@ -294,6 +345,7 @@ def _keep_foreign(old: Path, new: Path) -> None:
         PREDICTIONS,
         SUMMARY,
         TABLE,
+        PER_IMAGE,
         *(f"{case}{end}" for case in known for end in (".nii.gz", ".npz")),
     }
     for path in old.iterdir():

@@ -38,7 +38,7 @@ def roc_band(positive: BoolArray, prob: FloatArray, draws: PatientDraws, level: 
 
     Example:
         >>> truth, prob = np.array([True, True, False, False]), np.array([0.9, 0.8, 0.2, 0.1])
-        >>> roc_band(truth, prob, PatientDraws(list("abcd"), resamples=20, seed=0)).low.min()
+        >>> float(roc_band(truth, prob, PatientDraws(list("abcd"), resamples=20, seed=0)).low.min())
         1.0
     """
     true, false = _counts(positive, prob, draws)
@@ -53,7 +53,7 @@ def precision_recall_band(
 
     Example:
         >>> truth, prob = np.array([True, True, False, False]), np.array([0.9, 0.8, 0.2, 0.1])
-        >>> precision_recall_band(truth, prob, PatientDraws(list("abcd"), resamples=20, seed=0)).low.min()
+        >>> float(precision_recall_band(truth, prob, PatientDraws(list("abcd"), resamples=20, seed=0)).low.min())
         1.0
     """
     true, false = _counts(positive, prob, draws)

@@ -47,6 +47,37 @@ def test_every_case_stands_once_in_the_out_of_fold_table(tmp_path):
         assert [row["fold"] for row in csv.DictReader(stream)] == ["0", "1", "2", "mean", "std"]
 
 
+def test_several_targets_are_scored_each_by_its_kind(tmp_path):
+    result = gathered(make(tmp_path, kind="targets"))
+    rows = read_per_case(result.folder / "per_case.csv")
+    assert len(rows) == 9 and result.task == "targets"
+    summary = json.loads((result.folder / "summary.json").read_text())
+    error = np.mean([abs(row["target_y"] - row["pred_y"]) for row in rows])
+    assert summary["targets"]["place"]["values"]["mae"]["y"]["mean"] == pytest.approx(error)
+    with (tmp_path / "crossval.csv").open() as stream:
+        table = {line["fold"]: line for line in csv.DictReader(stream)}
+    assert float(table["mean"]["mae_y"]) == pytest.approx(error)  # folds of one size
+    auroc = roc_auc_score([row["target_big"] for row in rows], [row["prob_big"] for row in rows])
+    assert summary["targets"]["big"]["labels"]["macro"]["auroc"]["mean"] == pytest.approx(auroc)
+    assert "MAE y, mm" in result.text and "AUROC big" in result.text
+    config = tmp_path / "fold_0" / "version_0" / "config.yaml"
+    config.write_text(config.read_text().replace("columns", "column"))
+    with pytest.raises(DataError, match=r"fold_0.*(config|targets)"):
+        gathered(tmp_path)
+
+
+def test_slices_of_studies_come_along_as_they_were_written(tmp_path):
+    result = gathered(make(tmp_path, kind="studies"))
+    with (result.folder / "per_image.csv").open() as stream:
+        slices = list(csv.DictReader(stream))
+    with (tmp_path / "fold_2" / "version_0" / "test" / "per_image.csv").open() as stream:
+        assert [row for row in slices if row["study"].startswith("c2")] == list(csv.DictReader(stream))
+    assert len(slices) == 18
+    (tmp_path / "fold_1" / "version_0" / "test" / "per_image.csv").unlink()
+    with pytest.raises(DataError, match=r"fold_1.*per_image\.csv"):
+        gathered(tmp_path)
+
+
 def test_the_result_is_a_member_of_an_ensemble(tmp_path):
     result = gathered(make(tmp_path / "a"))
     member = find_member(result.folder)

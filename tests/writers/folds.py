@@ -9,8 +9,10 @@ import yaml
 from medimg.io.nifti import write_image
 from medimg.scoring.label_table import label_row, write_label_table
 from medimg.scoring.table import write_per_case
+from medimg.scoring.targets import Target, target_row
 
 SPLIT = "0123456789ab"
+TARGETS = (Target("big", "binary"), Target("place", "regression", columns=("z", "y"), unit="mm"))
 
 
 def cases_of(fold):
@@ -42,6 +44,8 @@ def write_fold(
         "trainer": {"max_epochs": epochs},
         "data": {"init_args": {"fold": fold}},
     }
+    if kind == "targets":
+        settings["model"] = {"init_args": {"targets": [dict(vars(one)) for one in TARGETS]}}
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     facts = {"split": split, "fold": fold, "folds": folds, "leaky": list(leaky), "validation": cases}
     (run / "split.json").write_text(json.dumps({**facts, "test": list(test)}))
@@ -64,7 +68,24 @@ def write_predictions(folder, cases, fold, kind, facts, patients=None, probs=Fal
     rng = np.random.default_rng([fold, len(cases)])
     facts = {**facts, "checkpoint": f"fold_{fold}/best.ckpt"}
     patient_of = dict(zip(cases, patients or cases, strict=True))
-    if kind == "binary":
+    if kind == "targets":
+        answers = rng.random((len(cases), 3))
+        rows = [
+            target_row(case, patient_of[case], TARGETS, answers[n], [n % 2, n, 2 * n])
+            for n, case in enumerate(cases)
+        ]
+        write_per_case(folder / "per_case.csv", rows)
+        facts |= {"classes": ["big", "z", "y"], "task": "targets"}
+        (folder / "predictions.json").write_text(json.dumps(facts))
+        return
+    if kind in ("binary", "studies"):
+        if kind == "studies":
+            slices = [
+                {"case_id": f"{case}-{n}", "study": case, "prob_x": rng.random()}
+                for case in cases
+                for n in range(2)
+            ]
+            write_per_case(folder / "per_image.csv", slices)
         rows = [
             label_row(case, patient_of[case], ["x"], [rng.random()], [n % 2]) for n, case in enumerate(cases)
         ]
