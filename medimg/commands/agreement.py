@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from medimg.commands.agreement_output import TABLE, report
 from medimg.commands.word_lists import WordListParser
 from medimg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from medimg.curation.agreement import AgreementRow, Bootstrap
+    from medimg.curation.agreement import Bootstrap
     from medimg.curation.alpha import Kind
     from medimg.curation.consensus import LabelConsensus
     from medimg.curation.readings import Readings
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 PARSER = WordListParser
 """``medimg.cli`` reads the words with this parser: the readings are a list."""
 
-TABLE, PAIRS, CONSENSUS = "agreement.csv", "pairs.csv", "consensus.csv"
-_PRINTED_PAIRS = 12
+CONSENSUS = "consensus.csv"
 _MAIN = {"nominal": "kappa", "ordinal": "quadratic_kappa", "interval": "alpha", "ratio": "alpha"}
 """What the picture of the pairs shows."""
 
@@ -182,53 +182,6 @@ def compare_labels(
         print(
             f"consensus in {out / CONSENSUS}: {decided} of {len(readings.cases) * len(found)} labels decided"
         )
-
-
-def report(
-    everyone: Sequence[AgreementRow],
-    pairs: Sequence[AgreementRow],
-    out: Path,
-    readers: Sequence[str],
-    measure: str,
-    bootstrap: Bootstrap,
-) -> None:
-    """Write tables and pictures, and print the tables, of pairs only where they are few."""
-    import numpy as np
-
-    from medimg.curation.agreement import TITLES, format_agreement, write_agreement
-    from medimg.figures.agreement import agreement_panel, pairs_panel
-    from medimg.io.raster import write_png
-
-    print(format_agreement(everyone))
-    print(
-        f"[{bootstrap.level:.0%} intervals of {bootstrap.resamples} resamples of patients, seed {bootstrap.seed}]"
-    )
-    write_agreement(out / TABLE, everyone)
-    shown = {
-        row.label: {TITLES[name]: one for name, one in row.figures.items() if name != "hd95"}
-        for row in everyone
-    }
-    panel = agreement_panel(shown, title=f"Agreement of {len(readers)} readers")
-    write_png(out / "agreement.png", np.moveaxis(panel, -1, 0))
-    if not pairs:
-        return
-    write_agreement(out / PAIRS, pairs)
-    if len(pairs) <= _PRINTED_PAIRS:
-        print(format_agreement(pairs))
-    else:
-        print(f"{len(pairs)} pairs of readers by label in {out / PAIRS}")
-    table: dict[tuple[int, int], list[float]] = {}
-    place = {name: number for number, name in enumerate(readers)}
-    for row in pairs:
-        value = row.figures[measure][0]
-        if not np.isnan(value):
-            table.setdefault((place[row.readers[0]], place[row.readers[1]]), []).append(value)
-    values = np.full((len(readers), len(readers)), np.nan)
-    for (a, b), several in table.items():
-        values[a, b] = values[b, a] = np.mean(several)
-    name = TITLES[measure] + (", mean over labels" if len(everyone) > 1 else "")
-    panel = pairs_panel(values, readers, measure=name, title="Readers two by two")
-    write_png(out / "pairs.png", np.moveaxis(panel, -1, 0))
 
 
 def _of_lidc(

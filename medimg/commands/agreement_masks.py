@@ -50,7 +50,7 @@ def compare_masks(
         ConfigError: If the labels are missing, or a number is out of range.
         DataError: If masks cannot be compared, or STAPLE runs away.
     """
-    from medimg.commands.agreement import report
+    from medimg.commands.agreement_output import report
     from medimg.commands.score_masks import parse_labels
     from medimg.curation.agreement_masks import MaskSettings, find_reader_masks, summarise_masks
     from medimg.parallel import map_cases, raise_failures
