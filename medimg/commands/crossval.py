@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from medimg.commands.run_words import check_configs
 from medimg.commands.word_lists import WordListParser
 from medimg.errors import ConfigError
-from medimg.runs import from_here
+from medimg.runs import RunFolder, from_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from medimg.crossval.folds import Fold
 
 _OWN = ("config", "folds", "gather", "resume", "weights_of", "experiment", "logs", "help")
 _REFUSED = {
@@ -273,7 +272,7 @@ class _Calls:
             return 0
         if fold is None or not fold.fitted:
             begun = fold if fold is not None and fold.can_resume and self.resume else None
-            if status := self._fit(number, begun):
+            if status := self._fit(number, begun.run if begun else None):
                 return status
             # Not find_fold: an older run, begun and left, may have been tested by hand.
             fold = begun or next(reversed(fold_runs(self.place, number)), None)
@@ -284,26 +283,27 @@ class _Calls:
                 )
             fold.mark_fitted()
         for verb in fold.verbs:
-            if not fold.has_predicted(verb) and (status := self._call(number, self._again(verb, fold))):
+            if fold.has_predicted(verb):
+                continue
+            if status := self._call(number, self._again(verb, fold.run, fold.checkpoint)):
                 return status
         return 0
 
-    def _fit(self, number: int, begun: Fold | None) -> int:
+    def _fit(self, number: int, begun: RunFolder | None) -> int:
         """Go on with a training, or begin one in a folder of its own."""
         if begun is not None:
-            return self._call(number, self._again("fit", begun))
+            return self._call(number, self._again("fit", begun, "last"))
         place = ["--logs", str(self.place), "--experiment", f"fold_{number}"]
         return self._call(
             number, ["fit", "--config", str(self.resolved), *place, f"--data.init_args.fold={number}"]
         )
 
-    def _again(self, verb: str, fold: Fold) -> list[str]:
+    def _again(self, verb: str, run: RunFolder, checkpoint: str) -> list[str]:
         """A verb with the settings that the run began with, and the paths and devices of this machine."""
         from medimg.crossval.settings import machine_words, read_settings
 
-        which = "last" if verb == "fit" else fold.checkpoint
-        here = machine_words(self.settings, read_settings(fold.run.config))
-        return [verb, "--config", str(fold.run.config), "--ckpt_path", which, *here]
+        here = machine_words(self.settings, read_settings(run.config))
+        return [verb, "--config", str(run.config), "--ckpt_path", checkpoint, *here]
 
     def _call(self, number: int, words: list[str]) -> int:
         from medimg.crossval.processes import run_verb

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medimg.commands.score_masks import parse_labels
 from medimg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -151,6 +150,7 @@ def postprocess(
 
 def _classes(description: Description, labels: str | None, regions: str | None) -> Classes:
     """Label values of every name that a rule may use."""
+    from medimg.commands.score_masks import parse_labels
     from medimg.scoring.regions import BRATS_REGIONS
 
     classes: dict[str, tuple[int, ...]] = {}
