@@ -196,7 +196,7 @@ def _unusable(folder: Path, fault: OSError) -> ResourceError:
 
 
 def find_run(config_path: Path) -> RunFolder | None:
-    """The run that a config belongs to, if it is the ``config.yaml`` that a run wrote.
+    """The run that a config belongs to, if it is the ``config.yaml`` of a folder with checkpoints, whatever its name.
 
     Args:
         config_path: Path of a config file.
@@ -207,8 +207,8 @@ def find_run(config_path: Path) -> RunFolder | None:
     # absolute, not resolve: a linked run folder keeps the name by which the user knows it.
     path = config_path.absolute()
     run = RunFolder(path.parent)
-    belongs = path.name == CONFIG and _VERSION.fullmatch(path.parent.name) and run.checkpoints.is_dir()
-    return run if belongs and path.is_file() else None
+    belongs = path.name == CONFIG and path.is_file() and run.checkpoints.is_dir()
+    return run if belongs else None
 
 
 def newest_run(logs: Path, experiment: str | None = None) -> RunFolder | None:

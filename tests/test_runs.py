@@ -100,6 +100,14 @@ def test_a_run_is_known_by_its_own_config_only(tmp_path: Path) -> None:
     assert find_run(bare.config) is None  # it never wrote a checkpoint
 
 
+def test_a_run_keeps_its_meaning_under_another_name(tmp_path: Path) -> None:
+    run = train(new_version(tmp_path, "brats"), "best.ckpt")
+    renamed = run.path.rename(tmp_path / "from the cluster")
+    found = find_run(renamed / "config.yaml")
+    assert found is not None
+    assert resolve_checkpoint(found, "best") == renamed / "checkpoints" / "best.ckpt"
+
+
 def test_find_run_takes_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(new_version(tmp_path, "brats"))
     monkeypatch.chdir(run.path)

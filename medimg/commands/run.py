@@ -5,6 +5,7 @@ can be wrong is refused before data are read: class paths, checkpoints, and a fo
 """
 
 import os
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any, Literal
@@ -329,8 +330,8 @@ class RunCLI(LightningCLI):
         print(f"\nrun folder: {folder}")
         if self.verb == "fit":
             which = BEST if (self.folder.checkpoints / f"{BEST}.ckpt").is_file() else LAST
-            print(f"next: medimg test --config {folder / CONFIG} --ckpt_path {which}")
-            print(f"      tensorboard --logdir {folder}")
+            print(f"next: medimg test --config {shlex.quote(str(folder / CONFIG))} --ckpt_path {which}")
+            print(f"      tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 def _raised_in_building(fault: BaseException) -> bool:

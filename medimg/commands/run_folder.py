@@ -62,7 +62,7 @@ class RunFolderCallback(Callback):
         self.run = RunFolder(Path(trainer.strategy.broadcast(str(self.run.path))))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger | CSVLogger):
-                logger._version = self.run.version
+                logger._version = self.run.path.name
         if trainer.is_global_zero:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.target.write_text(self.settings, encoding="utf-8")
@@ -85,15 +85,22 @@ class RunFolderCallback(Callback):
         then overwrite the best checkpoint with the first one after the resume.
         """
         here = str(self.run.checkpoints)
+        beside = (
+            trainer.ckpt_path is not None
+            and Path(trainer.ckpt_path).absolute().parent == self.run.checkpoints
+        )
         for state in checkpoint.get("callbacks", {}).values():
             old = state.get("dirpath") if isinstance(state, dict) else None
-            if old and old != here and self._is_own(Path(old)):
+            if old and old != here and (beside or self._is_own(Path(old))):
                 moved = _replace(state, old, here)
                 state.clear()
                 state.update(moved)
 
     def _is_own(self, folder: Path) -> bool:
-        """Whether a checkpoint folder is this run's own, wherever it lay: same experiment, same number."""
+        """Whether a checkpoint folder is this run's own, wherever it lay: same experiment, same number.
+
+        A run that was renamed is known by the checkpoint that it goes on from, which lies in its folder.
+        """
         return folder.parts[-3:] == self.run.checkpoints.parts[-3:]
 
 

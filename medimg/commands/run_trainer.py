@@ -75,10 +75,11 @@ def _loggers(given: Any, verb: str, run: RunFolder) -> list[Logger]:
     """TensorBoard and metrics.csv in the run's folder, and after them what the config adds."""
     if given is False:
         return []
-    own: list[Logger] = [TensorBoardLogger(save_dir=str(run.logs), name=run.experiment, version=run.version)]
+    logs, name, version = str(run.logs), run.experiment, run.path.name
+    own: list[Logger] = [TensorBoardLogger(logs, name, version)]
     if verb == "fit":
         # Scoring a run must not change the record of its training.
-        own.append(MetricsLogger(save_dir=str(run.logs), name=run.experiment, version=run.version))
+        own.append(MetricsLogger(logs, name, version))
     if given in (None, True):
         return own
     return own + (list(given) if isinstance(given, list) else [given])

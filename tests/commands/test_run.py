@@ -1,5 +1,6 @@
 import csv
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -83,14 +84,20 @@ def test_fit_test_predict_and_resume_share_one_folder(tiny, capsys: pytest.Captu
     assert fit(tiny, config=run / "config.yaml", version=1).is_dir()
 
 
-def test_a_moved_run_keeps_its_best_score_when_resumed(tiny) -> None:
-    run, moved = fit(tiny), tiny.folder / "elsewhere" / "tiny" / "version_0"
+@pytest.mark.parametrize("place", ["tiny/version_0", "from the cluster"])
+def test_a_moved_run_keeps_its_best_score_when_resumed(tiny, place: str, capsys) -> None:
+    run, moved = fit(tiny), tiny.folder / "elsewhere" / place
     moved.parent.mkdir(parents=True)
     shutil.move(run, moved)
     fit(tiny, "--ckpt_path", "last", "--trainer.max_epochs", "2", config=moved / "config.yaml")
     # The second epoch is worse: the best checkpoint is still that of the first.
     assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 0
     assert {path.name for path in (moved / "checkpoints").glob("best*")} == {"best.ckpt"}
+    assert epochs_in(moved / "metrics.csv") == [0, 1]
+    following = next(line for line in capsys.readouterr().out.splitlines()[::-1] if line.startswith("next: "))
+    assert shlex.split(following)[4] == f"elsewhere/{place}/config.yaml"
+    assert main(tiny.words("test", config=moved / "config.yaml")) == 0
+    assert (moved / "test").is_dir()
     assert not run.exists()
 
 
