@@ -102,6 +102,7 @@ def ct(
     cases: int = 8,
     seed: int = 0,
     size: tuple[int, int, int] = (120, 512, 512),
+    smallest_mm: float = 4.0,
     workers: int = 1,
 ) -> None:
     """Write chest CT scans with known lung nodules, as DICOM series in Hounsfield units.
@@ -114,6 +115,7 @@ def ct(
         cases: Number of scans.
         seed: Another seed gives other chests.
         size: Voxels along depth, height and width, e.g. "[60,128,128]" for small scans of the same 300 x 340 x 340 mm.
+        smallest_mm: Smallest diameter of a nodule; about two voxels, so that small scans show what they hold.
         workers: Processes to use; a scan takes about 0.3 GB in each at full size.
     """
     import shlex
@@ -121,7 +123,7 @@ def ct(
     # numpy, scipy and pydicom are loaded here, so that --help answers at once.
     from medimg.phantoms.chest_scan import write_ct
 
-    folders = write_ct(out, cases=cases, seed=seed, size=size, workers=workers)
+    folders = write_ct(out, cases=cases, seed=seed, size=size, smallest_mm=smallest_mm, workers=workers)
     root = shlex.quote(str(out))
     print(
         f"{len(folders)} phantoms in {root}, {folders[0].name} to {folders[-1].name}; the truth is in truth.csv"
@@ -135,6 +137,7 @@ def lidc(
     cases: int = 8,
     seed: int = 0,
     size: tuple[int, int, int] = (120, 512, 512),
+    smallest_mm: float = 4.0,
     workers: int = 1,
 ) -> None:
     """Write chest CT scans with the XML of four readers, laid out as LIDC-IDRI.
@@ -147,6 +150,7 @@ def lidc(
         cases: Number of patients, one scan each.
         seed: Another seed gives other chests.
         size: Voxels along depth, height and width, e.g. "[60,128,128]" for small scans of the same 300 x 340 x 340 mm.
+        smallest_mm: Smallest diameter of a nodule; about two voxels, so that small scans show what they hold.
         workers: Processes to use; a scan takes about 0.3 GB in each at full size.
     """
     import shlex
@@ -154,7 +158,7 @@ def lidc(
     # numpy, scipy and pydicom are loaded here, so that --help answers at once.
     from medimg.phantoms.lidc import write_lidc
 
-    folders = write_lidc(out, cases=cases, seed=seed, size=size, workers=workers)
+    folders = write_lidc(out, cases=cases, seed=seed, size=size, smallest_mm=smallest_mm, workers=workers)
     root = shlex.quote(str(out))
     print(
         f"{len(folders)} phantoms in {root}, {folders[0].name} to {folders[-1].name}; the truth is in truth.csv"

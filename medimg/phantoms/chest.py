@@ -15,6 +15,8 @@ from medimg.phantoms.fields import Field, Points, ellipsoid, fraction
 SHAPE = (120, 512, 512)
 FIELD_MM = (300.0, 340.0, 340.0)
 """Depth, height and width of what every volume shows, whatever its number of voxels."""
+SMALLEST_MM = 4.0
+"""Smallest diameter of a nodule, where no other is asked for."""
 
 _AIR, _LUNG, _FAT, _MUSCLE, _BLOOD, _SPONGY, _CORTICAL = -1000, -870, -95, 55, 42, 190, 620
 _RIB_PITCH_MM, _RIB_SLOPE = 25.0, 0.4
@@ -59,7 +61,12 @@ class Chest:
 
 
 def build_chest(
-    rng: np.random.Generator, nodules: int, voxel_mm: float = 0.0, *, vessels: bool = True
+    rng: np.random.Generator,
+    nodules: int,
+    voxel_mm: float = 0.0,
+    *,
+    smallest_mm: float = SMALLEST_MM,
+    vessels: bool = True,
 ) -> Chest:
     """Draw one patient.
 
@@ -67,6 +74,7 @@ def build_chest(
         rng: Source of the individual shape.
         nodules: How many nodules the lungs hold.
         voxel_mm: Longest side of a voxel; nodules are larger than that, so that none is lost between slices.
+        smallest_mm: Smallest diameter of a nodule, where voxels are small enough.
         vessels: Leave them out where only the nodules are of interest, which are the same without.
 
     Raises:
@@ -75,7 +83,7 @@ def build_chest(
     scale = rng.uniform(0.94, 1.04, 3)
     heart = rng.uniform(-5, 5, 2)
     bare = Chest((scale[0], scale[1], scale[2]), (heart[0], heart[1]))
-    found = place_nodules(rng, nodules, bare.lung, _MARGIN, max(4.0, 1.4 * voxel_mm))
+    found = place_nodules(rng, nodules, bare.lung, _MARGIN, max(smallest_mm, 1.4 * voxel_mm))
     tubes = (*_airways(), *lung_vessels(rng, bare.lung)) if vessels else ()
     return Chest(bare.scale, bare.heart_mm, tubes, found)
 

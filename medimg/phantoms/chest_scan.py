@@ -12,7 +12,7 @@ from medimg.io.dicom.write_series import write_series
 from medimg.io.files import atomic_write
 from medimg.io.grid import Grid
 from medimg.io.nifti import write_image
-from medimg.phantoms.chest import SHAPE, Chest, build_chest, chest_grid, draw_slices
+from medimg.phantoms.chest import SHAPE, SMALLEST_MM, Chest, build_chest, chest_grid, draw_slices
 from medimg.phantoms.set_folder import claim, write_missing
 
 FIRST_PATIENT = 9001
@@ -42,12 +42,18 @@ truth/<case>.nii.gz: the number of the nodule at each voxel."""
 
 
 def write_ct(
-    out: Path, *, cases: int = 8, seed: int = 0, size: tuple[int, int, int] = SHAPE, workers: int = 1
+    out: Path,
+    *,
+    cases: int = 8,
+    seed: int = 0,
+    size: tuple[int, int, int] = SHAPE,
+    smallest_mm: float = SMALLEST_MM,
+    workers: int = 1,
 ) -> list[Path]:
     """Write chest CT scans with one to four nodules each as DICOM series.
 
     ``CT-<number>/0001.dcm`` and so on, ``truth.csv`` and ``truth/CT-<number>.nii.gz``. A case depends on the
-    seed, its number and the size only, and the same seed gives the same bytes. Cases that the folder already
+    arguments and its number only, and the same seed gives the same bytes. Cases that the folder already
     holds are kept.
 
     Args:
@@ -56,6 +62,7 @@ def write_ct(
         seed: Any number from 0 on.
         size: Volume (D, H, W), at least 24, 64, 64; it always shows 300 x 340 x 340 mm. Where voxels are large,
             so are the nodules.
+        smallest_mm: Smallest diameter of a nodule, 3 to 20.
         workers: Processes to use.
 
     Returns:
@@ -67,38 +74,49 @@ def write_ct(
         ResourceError: If a file cannot be written.
     """
     out = Path(out)
-    check_scans(cases, seed, size)
-    claim(out, _ABOUT, scan_settings(seed, size))
+    check_scans(cases, seed, size, smallest_mm)
+    claim(out, _ABOUT, scan_settings(seed, size, smallest_mm))
     names = [f"CT-{FIRST_PATIENT + index}" for index in range(cases)]
-    write = partial(_write_case, out=out, names=names, seed=seed, size=size)
+    write = partial(_write_case, out=out, names=names, seed=seed, size=size, smallest_mm=smallest_mm)
     # The truth is written last, so a case that has it is whole.
     folders = [out / name for name in names]
     write_missing(write, folders, lambda index: truth_file(out, names[index]).exists(), workers=workers)
-    write_truth(out, names, seed, size)
+    write_truth(out, names, seed, size, smallest_mm)
     return folders
 
 
-def _write_case(index: int, *, out: Path, names: list[str], seed: int, size: tuple[int, int, int]) -> None:
-    voxels, labels, grid = draw_scan(index, seed=seed, size=size)
+def _write_case(
+    index: int, *, out: Path, names: list[str], seed: int, size: tuple[int, int, int], smallest_mm: float
+) -> None:
+    voxels, labels, grid = draw_scan(index, seed=seed, size=size, smallest_mm=smallest_mm)
     write_series(out / names[index], voxels, grid, patient_id=names[index], description="medimg phantom")
     write_image(truth_file(out, names[index]), labels, grid.affine)
 
 
-def draw_chest(index: int, *, seed: int, size: tuple[int, int, int], vessels: bool = True) -> Chest:
+def draw_chest(
+    index: int,
+    *,
+    seed: int,
+    size: tuple[int, int, int],
+    smallest_mm: float = SMALLEST_MM,
+    vessels: bool = True,
+) -> Chest:
     """Draw the patient of a number, with one to four nodules.
 
     Args:
         index: Number of the case from 0 on.
         seed: Seed of the set.
         size: Volume (D, H, W).
+        smallest_mm: Smallest diameter of a nodule.
         vessels: Leave them out where only the nodules are of interest.
     """
     rng = np.random.default_rng([seed, index, 0])
-    return build_chest(rng, int(rng.integers(1, 5)), max(chest_grid(size).spacing_mm), vessels=vessels)
+    count, voxel_mm = int(rng.integers(1, 5)), max(chest_grid(size).spacing_mm)
+    return build_chest(rng, count, voxel_mm, smallest_mm=smallest_mm, vessels=vessels)
 
 
 def draw_scan(
-    index: int, *, seed: int, size: tuple[int, int, int]
+    index: int, *, seed: int, size: tuple[int, int, int], smallest_mm: float = SMALLEST_MM
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], Grid]:
     """Draw one scan without writing it.
 
@@ -106,6 +124,7 @@ def draw_scan(
         index: Number of the case from 0 on.
         seed: Seed of the set.
         size: Volume (D, H, W).
+        smallest_mm: Smallest diameter of a nodule.
 
     Returns:
         Hounsfield units, (D, H, W); the number of the nodule at each voxel, 0 elsewhere; and their grid.
@@ -117,7 +136,7 @@ def draw_scan(
     """
     grid = chest_grid(size)
     voxels, labels = np.empty(size, np.int16), np.empty(size, np.uint8)
-    chest = draw_chest(index, seed=seed, size=size)
+    chest = draw_chest(index, seed=seed, size=size, smallest_mm=smallest_mm)
     for number, (plane, nodules) in enumerate(draw_slices(chest, grid, (seed, index, 1))):
         voxels[number], labels[number] = plane, nodules
     return voxels, labels, grid
@@ -128,7 +147,9 @@ def truth_file(out: Path, name: str) -> Path:
     return out / "truth" / f"{name}.nii.gz"
 
 
-def write_truth(out: Path, names: list[str], seed: int, size: tuple[int, int, int]) -> None:
+def write_truth(
+    out: Path, names: list[str], seed: int, size: tuple[int, int, int], smallest_mm: float
+) -> None:
     """Write ``truth.csv``, a row a nodule.
 
     Args:
@@ -136,25 +157,27 @@ def write_truth(out: Path, names: list[str], seed: int, size: tuple[int, int, in
         names: Name of each case.
         seed: Seed of the set.
         size: Volume (D, H, W).
+        smallest_mm: Smallest diameter of a nodule.
     """
     with atomic_write(out / "truth.csv") as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for index, name in enumerate(names):
-            nodules = draw_chest(index, seed=seed, size=size, vessels=False).nodules
-            for number, one in enumerate(nodules, start=1):
+            chest = draw_chest(index, seed=seed, size=size, smallest_mm=smallest_mm, vessels=False)
+            for number, one in enumerate(chest.nodules, start=1):
                 z, y, x = one.centre
                 numbers = (x, y, z, 2 * one.radius_mm, one.malignancy, one.spike_mm)
                 texture = "solid" if one.hu > -300 else "ground glass"
                 writer.writerow([name, number, *(f"{v:.3f}" for v in numbers), int(one.calcified), texture])
 
 
-def scan_settings(seed: int, size: tuple[int, int, int]) -> tuple[str, ...]:
+def scan_settings(seed: int, size: tuple[int, int, int], smallest_mm: float = SMALLEST_MM) -> tuple[str, ...]:
     """What the bytes of a set of scans depend on."""
-    return f"seed {seed}", f"size {' x '.join(map(str, size))} (D, H, W)", f"recipe {_RECIPE}"
+    usual = (f"seed {seed}", f"size {' x '.join(map(str, size))} (D, H, W)", f"recipe {_RECIPE}")
+    return usual if smallest_mm == SMALLEST_MM else (*usual, f"nodules from {smallest_mm:g} mm")
 
 
-def check_scans(cases: int, seed: int, size: tuple[int, int, int]) -> None:
+def check_scans(cases: int, seed: int, size: tuple[int, int, int], smallest_mm: float = SMALLEST_MM) -> None:
     """Refuse settings of which no scan can be made.
 
     Raises:
@@ -164,6 +187,8 @@ def check_scans(cases: int, seed: int, size: tuple[int, int, int]) -> None:
         raise ConfigError(f"cases: expected 1 to {MOST_CASES}, found {cases}.")
     if seed < 0:
         raise ConfigError(f"seed: expected a number from 0 on, found {seed}.")
+    if not 3 <= smallest_mm <= 20:
+        raise ConfigError(f"smallest_mm: expected 3 to 20, found {smallest_mm:g}.")
     if any(side < least for side, least in zip(size, _SMALLEST, strict=True)) or max(size) > 2048:
         raise ConfigError(
             f"size: expected at least {_SMALLEST} voxels (D, H, W) and at most 2048 along each axis, found "

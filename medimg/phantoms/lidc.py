@@ -10,7 +10,7 @@ from medimg.io.dicom.slices import read_slices
 from medimg.io.dicom.write_series import write_series
 from medimg.io.files import atomic_write
 from medimg.io.nifti import write_image
-from medimg.phantoms.chest import SHAPE
+from medimg.phantoms.chest import SHAPE, SMALLEST_MM
 from medimg.phantoms.chest_scan import (
     FIRST_PATIENT,
     check_scans,
@@ -35,7 +35,13 @@ Patient numbers start at {FIRST_PATIENT}, which no patient of LIDC-IDRI has."""
 
 
 def write_lidc(
-    out: Path, *, cases: int = 8, seed: int = 0, size: tuple[int, int, int] = SHAPE, workers: int = 1
+    out: Path,
+    *,
+    cases: int = 8,
+    seed: int = 0,
+    size: tuple[int, int, int] = SHAPE,
+    smallest_mm: float = SMALLEST_MM,
+    workers: int = 1,
 ) -> list[Path]:
     """Write chest CT scans with the annotations of four readers, laid out as LIDC-IDRI.
 
@@ -49,6 +55,7 @@ def write_lidc(
         cases: Number of patients with one scan each, 1 to 999.
         seed: Any number from 0 on.
         size: Volume (D, H, W), at least 24, 64, 64; it always shows 300 x 340 x 340 mm.
+        smallest_mm: Smallest diameter of a nodule, 3 to 20.
         workers: Processes to use.
 
     Returns:
@@ -60,21 +67,23 @@ def write_lidc(
         ResourceError: If a file cannot be written.
     """
     out = Path(out)
-    check_scans(cases, seed, size)
-    claim(out, _ABOUT, scan_settings(seed, size))
+    check_scans(cases, seed, size, smallest_mm)
+    claim(out, _ABOUT, scan_settings(seed, size, smallest_mm))
     names = [f"LIDC-IDRI-{FIRST_PATIENT + index}" for index in range(cases)]
-    write = partial(_write_case, out=out, names=names, seed=seed, size=size)
+    write = partial(_write_case, out=out, names=names, seed=seed, size=size, smallest_mm=smallest_mm)
     folders = [out / name for name in names]
     # The truth is written last, so a case that has it is whole.
     write_missing(write, folders, lambda index: truth_file(out, names[index]).exists(), workers=workers)
-    write_truth(out, names, seed, size)
+    write_truth(out, names, seed, size, smallest_mm)
     return folders
 
 
-def _write_case(index: int, *, out: Path, names: list[str], seed: int, size: tuple[int, int, int]) -> None:
+def _write_case(
+    index: int, *, out: Path, names: list[str], seed: int, size: tuple[int, int, int], smallest_mm: float
+) -> None:
     name = names[index]
     study, series = (f"1.2.826.0.1.3680043.8.498.{kind}.{seed}.{FIRST_PATIENT + index}" for kind in (1, 2))
-    voxels, labels, grid = draw_scan(index, seed=seed, size=size)
+    voxels, labels, grid = draw_scan(index, seed=seed, size=size, smallest_mm=smallest_mm)
     folder = out / name / study / series
     files = write_series(
         folder,
@@ -87,8 +96,8 @@ def _write_case(index: int, *, out: Path, names: list[str], seed: int, size: tup
     )
     slices = [read_slices(file).slices[0] for file in files]
     places = [(one.position[2], one.sop_uid) for one in slices]
-    nodules = draw_chest(index, seed=seed, size=size, vessels=False).nodules
-    findings = read_nodules(nodules, grid, (seed, index, 2))
+    chest = draw_chest(index, seed=seed, size=size, smallest_mm=smallest_mm, vessels=False)
+    findings = read_nodules(chest.nodules, grid, (seed, index, 2))
     rng = np.random.default_rng([seed, index, 3])
     content = reading_xml(study, series, findings, places, size, rng)
     with atomic_write(folder / f"{index + 1:03d}.xml", durable=False) as temporary:

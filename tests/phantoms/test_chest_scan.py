@@ -53,12 +53,31 @@ def test_same_seed_same_bytes_and_a_case_depends_on_nothing_else(tmp_path):
     )
 
 
+def test_no_nodule_is_smaller_than_asked_for(tmp_path):
+    size = (60, 68, 68)
+    drawn = [
+        2 * one.radius_mm
+        for index in range(20)
+        for one in draw_chest(index, seed=0, size=size, smallest_mm=12.0, vessels=False).nodules
+    ]
+    assert 12 <= min(drawn) < 13
+    assert max(drawn) > 16
+    write_ct(tmp_path / "ct", cases=1, size=size, smallest_mm=12.0)
+    rows = list(csv.DictReader((tmp_path / "ct" / "truth.csv").open(newline="")))
+    assert [float(row["diameter_mm"]) for row in rows] == pytest.approx(
+        [2 * n.radius_mm for n in draw_chest(0, seed=0, size=size, smallest_mm=12.0).nodules], abs=1e-3
+    )
+    with pytest.raises(ConfigError, match="other settings"):
+        write_ct(tmp_path / "ct", cases=1, size=size)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"cases": 0}, "cases: expected 1 to 999, found 0"),
         ({"seed": -1}, "seed: expected a number from 0 on"),
         ({"size": (8, 64, 64)}, "size: expected at least"),
+        ({"smallest_mm": 30}, "smallest_mm: expected 3 to 20, found 30"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path, arguments, said):

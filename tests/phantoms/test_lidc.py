@@ -47,3 +47,13 @@ def test_xml_and_slices_belong_together_and_come_out_the_same_again(tmp_path):
             assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
     with pytest.raises(ConfigError, match="holds phantoms made with other settings"):
         write_lidc(tmp_path / "a", cases=1, seed=3, size=SMALL)
+
+
+def test_the_readers_see_the_nodules_of_the_size_asked_for(tmp_path):
+    write_lidc(tmp_path, cases=1, seed=0, size=SMALL, smallest_mm=18.0)
+    (xml,) = tmp_path.rglob("*.xml")
+    widths = [
+        np.ptp(np.concatenate([contour.points for contour in one.contours]), axis=0).max() * 340 / 64
+        for one in read_xml(xml).annotations
+    ]
+    assert min(widths) >= 18
