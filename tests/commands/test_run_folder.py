@@ -38,7 +38,8 @@ def test_paths_of_a_moved_run_are_renamed_and_those_of_another_kept(tmp_path: Pa
     }
     checkpoint = {"callbacks": {"ModelCheckpoint{}": dict(state), "other": {"x": 1}, "plain": 3}}
     callback = RunFolderCallback(run, "", tmp_path / "config.yaml")
-    callback.on_load_checkpoint(SimpleNamespace(), SimpleNamespace(), checkpoint)
+    trainer = SimpleNamespace(ckpt_path=tmp_path / "elsewhere" / "last.ckpt")
+    callback.on_load_checkpoint(trainer, SimpleNamespace(), checkpoint)
     new = run.checkpoints
     expected = {
         "dirpath": str(new),
