@@ -110,6 +110,36 @@ class DatasetIndex:
 Task = Literal["binary", "multiclass", "multilabel"]
 
 
+@dataclass(frozen=True)
+class TableColumns:
+    """Which column of a table holds what.
+
+    ``id``, ``patient``, ``group`` and ``images`` are the name of a column, or a text with columns in braces, such
+    as ``{patient_id}_{laterality}``.
+
+    Attributes:
+        id: Case id, unique.
+        patient: Patient, so that no patient is split; give what ``id`` has where each case is its own patient.
+        images: Each image's path relative to the root, such as ``train_images/{patient_id}/{image_id}.dcm``.
+            Several for several channels.
+        labels: A column a label, holding 1, 0, a soft label between, -1 or blank for unknown; or the one
+            column that holds a class, by name or by position, if the task is multi-class. Empty: no labels.
+        group: What the case is judged with, such as a breast or a study.
+        fold: Number or name of the fold in which the case validates; blank: it always trains.
+        weight: How much the case counts in the loss; blank: 1.
+        split: ``train``, ``val`` or ``test``.
+    """
+
+    id: str
+    patient: str
+    images: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    group: str | None = None
+    fold: str | None = None
+    weight: str | None = None
+    split: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ImageIndex:
     """All cases of a data set of labelled 2D images.

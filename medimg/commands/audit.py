@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medimg.datasets.table import TableColumns, index_table
 from medimg.errors import ConfigError
-from medimg.records import ImageIndex, Task
+from medimg.records import ImageIndex, TableColumns, Task
 
 if TYPE_CHECKING:
     from medimg.preparation.audit import CaseReport
@@ -76,6 +75,8 @@ def _image_index(
             raise ConfigError(
                 "--table needs its columns: --columns.id, --columns.patient and --columns.images name them."
             )
+        from medimg.datasets.table import index_table
+
         return index_table(table, data, columns=columns, task=task, missing="keep")
     from medimg.datasets.recognise_images import recognise_images
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser, auto_cli, auto_parser
 
@@ -69,6 +69,9 @@ def call(
         What the function returns if that is a number, else 0.
     """
     words = [_with_underscores(word) for word in words]
+    for function in target.values() if isinstance(target, dict) else (target,):
+        # To read annotations that are text, jsonargparse would import all that a module names for its type checker.
+        function.__annotations__ = get_type_hints(function)
     if isinstance(target, dict):
         result = auto_cli(target, args=words, parser_class=parser_class, prog=prog)
     else:

@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medimg.datasets.image_set import ImageSet
-    from medimg.datasets.table import TableColumns
     from medimg.preparation.image_prepare import ImagePreparation
-    from medimg.records import ImageIndex
+    from medimg.records import ImageIndex, TableColumns
 
 
 def index_images(data: Path, config: Path | None) -> ImageIndex:

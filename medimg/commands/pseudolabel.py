@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medimg.commands.word_lists import WordListParser
-from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError
-from medimg.records import Task
+from medimg.records import TableColumns, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -34,7 +34,7 @@ from medimg.scoring.label_table import TARGET_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medimg.datasets.table import TableColumns
+    from medimg.records import TableColumns
 
 _POSITIVE, _NEGATIVE = 0.95, 0.05
 

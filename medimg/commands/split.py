@@ -7,11 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medimg.commands.split_source import index_to_split
-from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError
-from medimg.preparation.splits import SPLIT_SEED, Split, read_split_file
-from medimg.records import ImageIndex, Task
+from medimg.records import ImageIndex, TableColumns, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from medimg.commands.split_source import Copies
     from medimg.io.nifti import Form
     from medimg.preparation.split_table import SplitRow
+    from medimg.preparation.splits import Split
     from medimg.records import DatasetIndex
 
 _FOLDS = 5
@@ -30,7 +28,7 @@ def split(
     out: Path,
     folds: int | None = None,
     holdout: float = 0.0,
-    seed: int = SPLIT_SEED,
+    seed: int | None = None,
     official: bool = False,
     from_: Path | None = None,
     overwrite: bool = False,
@@ -53,7 +51,7 @@ def split(
         out: Table to write; its name ends in .csv.
         folds: Number of folds to deal; 5 by default.
         holdout: Share of the patients to keep for a test, such as 0.1; they stand in no fold.
-        seed: Breaks ties; one seed gives one split.
+        seed: Breaks ties; one seed gives one split. 12345 by default.
         official: Take the split that the data set publishes in place of dealing.
         from_: Check and take the folds of a file: nnU-Net's splits_final.json, or a table as this verb writes.
         overwrite: Write over an existing table.
@@ -66,12 +64,15 @@ def split(
         columns: Which column of that table holds what.
         task: What that table's labels are.
     """
+    from medimg.commands.split_source import index_to_split
+    from medimg.preparation.splits import SPLIT_SEED
+
     _check_out(out, overwrite)
     _check_choices(folds, holdout, official, from_)
     index, copies = index_to_split(data, config, table, columns, task, convention)
     given = _given_splits(index, from_) if official or from_ is not None else []
     _check_holdout(index, holdout)
-    dealing = _Dealing(_FOLDS if folds is None else folds, holdout, seed)
+    dealing = _Dealing(_FOLDS if folds is None else folds, holdout, SPLIT_SEED if seed is None else seed)
     if isinstance(index, ImageIndex):
         rows, balance = _split_images(index, given or dealing, copies, from_)
     else:
@@ -136,11 +137,15 @@ def _published(index: DatasetIndex | ImageIndex) -> list[Split]:
         from medimg.preparation.image_splits import official_splits
 
         return official_splits(index)
+    from medimg.preparation.splits import Split
+
     return [Split(train, val) for train, val in index.folds]
 
 
 def _given_splits(index: DatasetIndex | ImageIndex, from_: Path | None) -> list[Split]:
     """Splits of a file, or else those that the data set publishes."""
+    from medimg.preparation.splits import read_split_file
+
     splits = _published(index) if from_ is None else read_split_file(from_)
     if not splits:
         found = f"{index.name} publishes none" if from_ is None else f"{from_} holds none"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import index_table
 from medimg.errors import ConfigError
-from medimg.records import DatasetIndex, ImageIndex, Task
+from medimg.records import DatasetIndex, ImageIndex, TableColumns, Task
 
 Copies = Callable[[], Sequence[Collection[str]]]
 

@@ -19,10 +19,11 @@ from medimg.datasets.rsna_pe import RSNAPulmonaryEmbolism
 from medimg.datasets.rsna_pneumonia import RSNAPneumonia
 from medimg.datasets.rsna_spine import RSNASpine
 from medimg.datasets.siim import SIIMPneumothorax
-from medimg.datasets.table import ImageTable, TableColumns
+from medimg.datasets.table import ImageTable
 from medimg.datasets.tiles import HistologyTiles
 from medimg.datasets.vinbigdata import VinBigData
 from medimg.datasets.volume_table import VolumeTable
+from medimg.records import TableColumns
 
 __all__ = [
     "ISIC2020",

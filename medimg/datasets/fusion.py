@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from medimg.datasets.image_cases import ImageFiles, Missing
 from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import read_table
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import index_table
 from medimg.errors import ConfigError, DataError
-from medimg.records import ImageIndex, Task
+from medimg.records import ImageIndex, TableColumns, Task
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from medimg.datasets.image_cases import ImageFiles
 from medimg.datasets.image_set import ListedImages
 from medimg.datasets.image_table import find_table, need_table, read_table
-from medimg.datasets.table import TableColumns, index_table
-from medimg.records import ImageIndex
+from medimg.datasets.table import index_table
+from medimg.records import ImageIndex, TableColumns
 
 _TRUTHS = ("train.csv", "ISIC_2020_Training_GroundTruth_v2.csv", "ISIC_2020_Training_GroundTruth.csv")
 _TESTS = ("test.csv", "ISIC_2020_Test_Metadata.csv")

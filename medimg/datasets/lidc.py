@@ -11,9 +11,9 @@ from pathlib import Path
 from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import read_table
 from medimg.datasets.lidc_xml import Annotation, Contour, Reading, read_xml
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import index_table
 from medimg.errors import DataError
-from medimg.records import ImageIndex
+from medimg.records import ImageIndex, TableColumns
 
 __all__ = ["LIDC", "Annotation", "Contour", "Reading", "read_xml"]
 

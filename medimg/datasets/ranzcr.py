@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from medimg.datasets.image_set import ListedImages
-from medimg.datasets.table import TableColumns, index_table
-from medimg.records import ImageIndex
+from medimg.datasets.table import index_table
+from medimg.records import ImageIndex, TableColumns
 from medimg.scoring.label_forms import RANZCR_LABELS
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from medimg.datasets.image_set import ListedImages
 from medimg.datasets.image_table import find_table, read_table
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import index_table
 from medimg.errors import DataError
-from medimg.records import ImageIndex
+from medimg.records import ImageIndex, TableColumns
 
 VIEWS = ("CC", "MLO", "AT", "LM", "ML", "LMO")
 

@@ -10,40 +10,10 @@ from medimg.datasets.image_cases import ImageCases, Missing, label_value, split_
 from medimg.datasets.image_set import ImageSet
 from medimg.datasets.image_table import Table, read_table
 from medimg.errors import ConfigError, DataError
-from medimg.records import ImageIndex, Record, Task
+from medimg.records import ImageIndex, Record, TableColumns, Task
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _UNKNOWN = {"", "-1"}  # fields of a class column that say no class
-
-
-@dataclass(frozen=True)
-class TableColumns:
-    """Which column of a table holds what.
-
-    ``id``, ``patient``, ``group`` and ``images`` are the name of a column, or a text with columns in braces, such
-    as ``{patient_id}_{laterality}``.
-
-    Attributes:
-        id: Case id, unique.
-        patient: Patient, so that no patient is split; give what ``id`` has where each case is its own patient.
-        images: Each image's path relative to the root, such as ``train_images/{patient_id}/{image_id}.dcm``.
-            Several for several channels.
-        labels: A column a label, holding 1, 0, a soft label between, -1 or blank for unknown; or the one
-            column that holds a class, by name or by position, if the task is multi-class. Empty: no labels.
-        group: What the case is judged with, such as a breast or a study.
-        fold: Number or name of the fold in which the case validates; blank: it always trains.
-        weight: How much the case counts in the loss; blank: 1.
-        split: ``train``, ``val`` or ``test``.
-    """
-
-    id: str
-    patient: str
-    images: tuple[str, ...]
-    labels: tuple[str, ...] = ()
-    group: str | None = None
-    fold: str | None = None
-    weight: str | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import csv
 import math
 from pathlib import Path
 
-from medimg.datasets.table import TableColumns
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
-from medimg.records import ImageIndex, Record
+from medimg.records import ImageIndex, Record, TableColumns
 
 _FIXED = ("case_id", "patient_id", "group", "split", "weight")
 

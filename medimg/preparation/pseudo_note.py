@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medimg.datasets.table import TableColumns
 from medimg.errors import DataError
 from medimg.io.files import atomic_write
-from medimg.records import Task
+from medimg.records import TableColumns, Task
 
 NOTE = "pseudolabels.json"
 _AGAIN = "Run medimg pseudolabel again."

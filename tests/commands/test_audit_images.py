@@ -9,8 +9,8 @@ from medimg.cli import main
 from medimg.commands.audit import audit
 from medimg.commands.audit_images import audit_image_set
 from medimg.datasets.folder import ImageFolder
-from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError
+from medimg.records import TableColumns
 
 
 def test_good_set_ends_with_zero(tmp_path, write_class_folders, capsys):

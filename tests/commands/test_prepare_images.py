@@ -5,9 +5,10 @@ import yaml
 
 from medimg.commands.prepare_images import prepare_image_set
 from medimg.datasets.folder import ImageFolder
-from medimg.datasets.table import ImageTable, TableColumns
+from medimg.datasets.table import ImageTable
 from medimg.errors import DataError
 from medimg.preparation.image_prepare import ImagePreparation
+from medimg.records import TableColumns
 
 
 def test_the_table_leads_to_the_prepared_images(tmp_path, write_class_folders, capsys):

@@ -9,10 +9,10 @@ import pytest
 from medimg.cli import main
 from medimg.commands.pseudolabel import pseudolabel
 from medimg.commands.pseudolabel_images import ImageWords, rules_of
-from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError, DataError
 from medimg.preparation.pseudo_note import read_note
 from medimg.preparation.split_table import SplitRow, write_split_table
+from medimg.records import TableColumns
 from medimg.scoring.label_table import label_row, write_label_table
 
 PROBS = {"a.png": 0.99, "b.png": 0.96, "c.png": 0.5, "d.png": 0.02, "e.png": 0.04}

@@ -2,9 +2,8 @@ import pytest
 import yaml
 
 from medimg.commands.split_source import index_to_split
-from medimg.datasets.table import TableColumns
 from medimg.errors import ConfigError, DataError
-from medimg.records import DatasetIndex, ImageIndex
+from medimg.records import DatasetIndex, ImageIndex, TableColumns
 
 COLUMNS = TableColumns("id", "patient", ("file",), ("label",))
 

@@ -22,8 +22,9 @@ from medimg.datamodules import (
     stack_positions,
 )
 from medimg.datasets import ImageFolder, MedMNIST
-from medimg.datasets.table import ImageTable, TableColumns
+from medimg.datasets.table import ImageTable
 from medimg.errors import CheckpointError, ConfigError
+from medimg.records import TableColumns
 from medimg.transforms.image2d import AlbumentationsTransform
 
 IMAGE = ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.25,))

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from medimg.datasets.table import TableColumns, index_table
+from medimg.datasets.table import index_table
 from medimg.errors import ConfigError, DataError
+from medimg.records import TableColumns
 
 COLUMNS = TableColumns("id", "patient", ("file",), ("x",))
 

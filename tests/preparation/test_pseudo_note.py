@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from medimg.datasets.table import TableColumns
 from medimg.errors import DataError
 from medimg.preparation.pseudo_note import PseudoNote, labels_digest, note_path, read_note, write_note
+from medimg.records import TableColumns
 
 
 def test_a_note_comes_back_as_it_was(tmp_path):
