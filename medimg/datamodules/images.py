@@ -27,7 +27,7 @@ from medimg.datamodules.image_samples import (
     image_cases,
     scale_images,
 )
-from medimg.datamodules.labelled import LabelledDataModule, LabelledReady, case_labels, has_label
+from medimg.datamodules.labelled import LabelledDataModule, LabelledReady, case_labels, teaching
 from medimg.datamodules.loader import CurrentCase
 from medimg.datamodules.pseudo import JoinedPixels, PseudoImages, PseudoOptions
 from medimg.datamodules.samplers import ImageSampler
@@ -249,9 +249,9 @@ class ImageDataModule(LabelledDataModule[_Ready]):
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Every training case with a known label once an epoch, or as often as its class asks for."""
+        """Every training case that teaches, once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = [case for case in self._training_cases() if has_label(case)]
+        cases = teaching(self._training_cases(), self.batch)
         if not cases:
             raise DataError(f"{ready.index.root}: none of the training cases has a label")
         current = CurrentCase(self.num_workers)

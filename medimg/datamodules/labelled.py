@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch.trainer.states import TrainerFn
 
 from medimg.datamodules.cases import CaseDataModule, Ready
-from medimg.datamodules.image_samples import Floats, ImageCase, image_cases
+from medimg.datamodules.image_samples import BatchOptions, Floats, ImageCase, image_cases
 from medimg.datamodules.image_split import choose_image_split
 from medimg.datasets.image_set import ImageSet
 from medimg.preparation.image_splits import official_test
@@ -112,6 +112,13 @@ class LabelledDataModule(CaseDataModule[LabelledT]):
         wanted = set(case_ids)
         records = [record for record in self._set_up.index.records if record.case_id in wanted]
         return image_cases(records, self._set_up.index.classes, grouped=False)
+
+
+def teaching(cases: Sequence[ImageCase], batch: BatchOptions) -> list[ImageCase]:
+    """What an epoch is made of: cases with a known label, or all of them where views of a case are compared."""
+    if batch.views > 1 and not batch.balance:
+        return list(cases)
+    return [case for case in cases if has_label(case)]
 
 
 def has_label(case: ImageCase) -> bool:

@@ -16,7 +16,7 @@ from medimg import keys
 from medimg.datamodules.cases import SplitOptions, usable_cores
 from medimg.datamodules.image_cache import CacheOptions
 from medimg.datamodules.image_samples import BatchOptions, ImageCase, draw_weights, image_cases
-from medimg.datamodules.labelled import LabelledDataModule, LabelledReady, case_labels, has_label
+from medimg.datamodules.labelled import LabelledDataModule, LabelledReady, case_labels, teaching
 from medimg.datamodules.loader import CurrentCase
 from medimg.datamodules.pseudo import PseudoOptions, weighed
 from medimg.datamodules.samplers import ImageSampler
@@ -173,9 +173,9 @@ class LabelledVolumeDataModule(LabelledDataModule[_Ready]):
         return own + image_cases(list(ready.pseudo.records.values()), ready.index.classes, grouped=False)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Every training case with a known label once an epoch, or as often as its class asks for."""
+        """Every training case that teaches, once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = [case for case in self._training_cases() if has_label(case)]
+        cases = teaching(self._training_cases(), self.batch)
         if not cases:
             raise DataError(f"{ready.index.root}: none of the training cases has a label")
         rank, world = self._place()

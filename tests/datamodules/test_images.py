@@ -396,6 +396,18 @@ def test_a_set_without_masks_says_so(make_folder):
         make_folder(batch=BatchOptions(masks=True))
 
 
+def test_views_need_no_label(make_studies, tmp_path, write_table):
+    names = [f"{study}{number}" for study, heights in HEIGHTS.items() for number in range(len(heights))]
+    rows = [[name, name[0], 0 if name == "a0" else ""] for name in names]
+    write_table(tmp_path / "set" / "cases.csv", ["id", "patient", "x"], rows)
+    transform = AlbumentationsTransform(preset="ct_views")
+    for fold in (0, 1):
+        data = make_studies(fold=fold, batch=BatchOptions(batch_size=1, views=2), transform=transform)
+        train = list(data.train_dataloader())
+        assert sorted(case for batch in train for case in batch["case_id"]) == sorted(data.split.train)
+        assert all(len(batch["image"]) == 2 for batch in train)
+
+
 def test_views_train_and_do_not_score(make_folder):
     batch = BatchOptions(batch_size=2, views=2)
     transform = AlbumentationsTransform(preset="ultrasound_views")

@@ -135,6 +135,15 @@ def test_views_for_self_supervision(make):
     assert "sizes" not in data.on_after_batch_transfer(scored, 0)
 
 
+@pytest.mark.parametrize("fold", [0, 1])
+def test_views_need_no_label(make, fold):
+    options = {"fold": fold, "augmentation": AUGMENT}
+    seen = ids(make(batch=BatchOptions(batch_size=1, views=2), **options).train_dataloader())
+    assert sorted(seen) == sorted(make(**options).split.train)
+    for batch in (BatchOptions(batch_size=1), BatchOptions(batch_size=1, views=2, balance=1.0)):
+        assert "c9" not in ids(make(batch=batch, **options).train_dataloader())
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
