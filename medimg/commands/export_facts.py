@@ -90,7 +90,7 @@ def describe(
     task, data = trained.task, _data(trained)
     with torch.no_grad():
         output = list(trained.answer(inputs).shape)
-    pooled = getattr(task, "pooling", None) is not None
+    pooled = output[0] != len(next(iter(inputs.values())))  # one answer for all images
     batch = "images of one case" if pooled else "batch"
     head = getattr(task, "head", None)
     head = head if isinstance(head, str) else _activation(getattr(task, "task", None))

@@ -62,3 +62,18 @@ def test_a_network_of_several_inputs_names_them_itself(tmp_path):
     assert facts["inputs"]["table"] == {"shape": ["batch", 3], "dtype": "float32"}
     assert facts["output"]["shape"] == ["batch", 2]
     assert facts["classes"] == ["background", "a"]
+
+
+class Study(nn.Module):
+    """Logits of a study from its slices."""
+
+    def forward(self, image):
+        return image.mean((0, 2, 3))[None]
+
+
+def test_images_with_one_answer_are_told_from_a_batch(tmp_path):
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    source = trained(Study(), {}, checkpoint=tmp_path / "best.ckpt")
+    facts = describe(source, Path("a.onnx"), "onnx", {"image": torch.zeros(2, 3, 4, 4)}, None, 1e-4)
+    assert facts["inputs"]["image"]["shape"] == ["images of one case", 3, 4, 4]
+    assert facts["output"]["shape"] == [1, 3]
