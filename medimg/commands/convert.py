@@ -71,6 +71,10 @@ def convert(
         )
     if len(paths) > (2 if out is None else 1):
         raise ConfigError(f"--out takes one folder of studies at a time, found {len(paths)} paths.")
+    if out is not None and out.name.lower().endswith(_NIFTI):
+        raise ConfigError(
+            f"--out {out}: --out names a folder. A file is written by `medimg convert SERIES {out}`, without --out."
+        )
     source = paths[0]
     if annotations is not None:
         return _lidc(source, annotations, out, min_readers, (crop, off_centre), workers, scheduler, on_bad)

@@ -137,9 +137,9 @@ def _option_fault(line: str, place: _Place, options: Sequence[str]) -> str | Non
     if found := re.search(r"the following arguments are required: (.+)", line):
         if place.class_path:
             return f"{place.prefix()}{place.class_path} also needs: {found[1]}."
-        return (
-            f"These are required and missing: {found[1]}. Settings usually come from a file: --config FILE."
-        )
+        runs = any(name.startswith("trainer") for name in options)
+        hint = "Settings usually come from a file: --config FILE." if runs else "--help says what they are."
+        return f"These are required and missing: {found[1]}. {hint}"
     return None
 
 

@@ -101,6 +101,7 @@ def test_annotations_make_a_data_set_of_lidc(scan, tmp_path, monkeypatch):
     [
         (["scan"], "expected `medimg convert SERIES OUT.nii.gz`"),
         (["scan", "a", "--out", "b"], "one folder of studies at a time"),
+        (["scan", "--out", "a.nii.gz"], "--out names a folder"),
         (["scan", "a.png"], "expected a file ending in .nii.gz"),
         (["scan", "a.nii", "--labels", "a=1"], "belong to a mask"),
         (["scan", "--out", "b", "--series", "1"], "--series picks one series"),

@@ -50,7 +50,7 @@ def test_a_wrong_value_is_named() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(ConfigError, match="required and missing: name"):
+    with pytest.raises(ConfigError, match=r"required and missing: name\. --help"):
         run()
 
 
