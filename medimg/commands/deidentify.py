@@ -76,16 +76,21 @@ def deidentify(
     policy = Policy(kept, faces, read_boxes(boxes) if boxes is not None else ())
     secret = make_key(key_file) if new_key else read_key(key_file)
     job = Job(src, dst, secret, policy, dry_run, mapping is not None)
-    tally, shown = Counter[tuple[str, str]](), 0
+    tally, reasons = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    first: dict[tuple[str, str], str] = {}
     pairs: set[tuple[str, str, str]] = set()
     for done in clean_folder(job, workers=workers):
         tally[done.kind, done.status] += 1
         pairs.update(done.mapping)
         if done.status != "written" and done.detail:
-            shown += 1
-            if shown <= _SHOWN:
-                sys.stderr.write(f"{done.status}: {done.detail}\n")
-    _summary(tally, job, shown)
+            reasons[done.status, done.note] += 1
+            first.setdefault((done.status, done.note), done.detail)
+    for (status, note), count in reasons.most_common(_SHOWN):
+        others = f" (and {count - 1:,} more for the same reason)" if count > 1 else ""
+        sys.stderr.write(f"{status}: {first[status, note]}{others}\n")
+    if len(reasons) > _SHOWN:
+        sys.stderr.write(f"and {len(reasons) - _SHOWN:,} more reasons\n")
+    _summary(tally, job)
     if mapping is not None and not dry_run:
         _write_mapping(mapping, pairs)
         print(f"mapping written: {mapping}, which undoes the work: keep it as the key")
@@ -105,9 +110,7 @@ def _check_private(path: Path, option: str, src: Path, dst: Path) -> None:
             )
 
 
-def _summary(tally: Counter[tuple[str, str]], job: Job, shown: int) -> None:
-    if shown > _SHOWN:
-        sys.stderr.write(f"and {shown - _SHOWN} more\n")
+def _summary(tally: Counter[tuple[str, str]], job: Job) -> None:
     for (kind, status), count in sorted(tally.items()):
         word = f"would be {status}" if job.dry_run else status
         print(f"{kind:8} {word:18} {count:8,}")

@@ -55,6 +55,17 @@ def test_from_a_dry_run_to_a_verified_copy(study, capsys):
     assert "Doe" not in (study / "dst" / "deidentified.csv").read_text()
 
 
+def test_a_reason_of_many_files_is_given_once(study, capsys):
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for number in range(30):
+        write_dicom(study / "src" / f"u{number}.dcm", pixels, elements=CT | {"Modality": "US"})
+    assert run("--new_key") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refused")]
+    assert len(said) == 1
+    assert said[0].startswith("refused: Doe_Jane/b.dcm: the picture may show a name")
+    assert said[0].endswith("(and 30 more for the same reason)")
+
+
 def test_refused_files_are_named_and_the_others_written(study, capsys):
     assert run("--new_key") == 1
     out = capsys.readouterr().out.splitlines()
