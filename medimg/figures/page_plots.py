@@ -114,7 +114,8 @@ def history_plot(curves: Mapping[str, Sequence[tuple[Floats, Floats]]], *, y_nam
             )  # fmt: skip
     _frame(axes, "epoch", y_name)
     if axes.dataLim.width < 1:
-        axes.set_xlim(0, 2)  # a single epoch, between whole ones
+        only = axes.dataLim.x0
+        axes.set_xlim(only - 1, only + 1)  # a single epoch, between whole ones
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.legend(frameon=False, fontsize=8, labelcolor=_INK, loc="best")
     return _markup(figure)

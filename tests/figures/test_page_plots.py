@@ -145,10 +145,14 @@ def test_epochs_are_counted_from_one_and_folds_share_a_colour():
     assert shares(rising)[:, 1] == pytest.approx(epochs / 19, abs=1e-3)
 
 
-def test_one_epoch_is_a_point_that_can_be_seen():
-    svg = history_plot({"train/loss": [(np.array([0.0]), np.array([0.7]))]}, y_name="loss")
+@pytest.mark.parametrize("epoch", [0.0, 27.0])
+def test_one_epoch_is_a_point_that_can_be_seen(epoch):
+    svg = history_plot({"train/loss": [(np.array([epoch]), np.array([0.7]))]}, y_name="loss")
     assert "<use" in svg
-    assert not any("." in word for word in words(svg) if word.startswith("1")), "epochs are whole"
+    assert str(int(epoch) + 1) in words(svg)
+    assert not any("." in word for word in words(svg) if word.startswith(str(int(epoch) + 1))), (
+        "epochs are whole"
+    )
 
 
 def test_the_same_numbers_give_the_same_file():
