@@ -35,9 +35,10 @@ def data_section(run: RunFiles) -> Section:
     entry = run.entry
     data = run.config.get("data")
     module = str(data.get("class_path", "")).rpartition(".")[2] if isinstance(data, Mapping) else ""
+    part = _PARTS["validate" if run.part == "test" and run.split.get("test") == [] else run.part]
     rows = [
         ("data module", module or "not told by the run"),
-        ("scored", f"{len(entry.rows):,} cases of {len(set(entry.patients)):,} patients, {_PARTS[run.part]}"),
+        ("scored", f"{len(entry.rows):,} cases of {len(set(entry.patients)):,} patients, {part}"),
         ("hash of the cases and their truth", entry.scored()[:12]),
         ("hash of the split", entry.split or str(run.split.get("split") or "not told by the run")),
     ]

@@ -57,6 +57,16 @@ def test_data_are_told_with_counts_and_hashes(folder):
     assert found["data module"] == "ImageDataModule"
 
 
+def test_a_test_on_validation_cases_is_called_one(folder):
+    (folder / "split.json").write_text(
+        '{"split": "abc", "fold": 1, "folds": 5, "validation": ["c0"], "test": []}'
+    )
+    scored = facts(data_section(read(folder)))["scored"]
+    assert scored.startswith(
+        "4 cases of 2 patients, its validation cases: the epoch may have been chosen on them"
+    )
+
+
 def test_what_was_not_recorded_is_said_to_be_missing(folder):
     run = read(folder)
     assert facts(training_section(run)) == {
