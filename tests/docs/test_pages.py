@@ -30,7 +30,7 @@ SHORT = {
 }  # fmt: skip
 PHANTOMS = {
     "ultrasound": "--images 30 --size [64,64]",
-    "lidc": "--cases 4 --size [24,64,64]",
+    "lidc": "--cases 6 --size [24,64,64]",
     "ct": "--cases 2 --size [24,64,64]",
     "nodules": "--nodules 36 --size 16",
     "nodulemnist3d": "--nodules 60 --size 16",

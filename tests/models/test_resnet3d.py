@@ -230,7 +230,7 @@ def test_a_3d_classifier_is_named_by_its_class_path_and_trains(name, tmp_path, m
     task = RunCLI("fit", ["--config", str(overlay)], [overlay]).model
     assert count(task.network) == COUNTS[name]()
     monkeypatch.setattr(task, "log", lambda *args, **options: None)
-    batch = {"image": torch.randn(2, 2, 32, 32, 32), "label": torch.eye(2)[:, :1], "weight": torch.ones(2)}
+    batch = {"image": torch.randn(2, 2, 40, 40, 40), "label": torch.eye(2)[:, :1], "weight": torch.ones(2)}
     with torch.autocast("cpu", torch.bfloat16):
         task.training_step(batch, 0).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in task.network.parameters())
