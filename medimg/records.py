@@ -128,6 +128,8 @@ class TableColumns:
         fold: Number or name of the fold in which the case validates; blank: it always trains.
         weight: How much the case counts in the loss; blank: 1.
         split: ``train``, ``val`` or ``test``.
+        mask: Path of the image's mask relative to the root, or a text with columns in braces as for ``images``; blank:
+            the image has none.
     """
 
     id: str
@@ -138,6 +140,7 @@ class TableColumns:
     fold: str | None = None
     weight: str | None = None
     split: str | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

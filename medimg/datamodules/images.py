@@ -1,7 +1,7 @@
 """Labelled 2D images: splits by patient, decoded once, augmented, balanced, each scored once."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -251,9 +251,10 @@ class ImageDataModule(LabelledDataModule[_Ready]):
     def train_dataloader(self) -> DataLoader[Any]:
         """Every training case that teaches, once an epoch, or as often as its class asks for."""
         ready = self._set_up
-        cases = teaching(self._training_cases(), self.batch)
+        cases = teaching(self._training_cases(), self.batch, self._masked)
         if not cases:
-            raise DataError(f"{ready.index.root}: none of the training cases has a label")
+            what = "a label or a mask" if self.batch.masks else "a label"
+            raise DataError(f"{ready.index.root}: none of the training cases has {what}")
         current = CurrentCase(self.num_workers)
         dataset = ImageDataset(
             cases,
@@ -301,13 +302,22 @@ class ImageDataModule(LabelledDataModule[_Ready]):
         return self.dataset.unlabelled(self.predict_root)
 
     def scored_cases(self, case_ids: tuple[str, ...]) -> DataLoader[Any]:
-        """Those of these cases that have labels, each once and as they are; any part of the split.
+        """Those of these cases that have labels or masks, each once and as they are; any part of the split.
 
         Args:
             case_ids: Ids of records of the index.
         """
-        cases = [case for case in self._cases(case_ids) if case.label is not None]
+        cases = [case for case in self._cases(case_ids) if self._is_scored(case)]
         return self._case_loader(cases, self._set_up.cache.read, self._masks())
+
+    @property
+    def _masked(self) -> Collection[str]:
+        """Images that have a mask, if masks are asked for."""
+        masks = self._set_up.masks
+        return () if masks is None else masks.records.keys()
+
+    def _is_scored(self, case: ImageCase) -> bool:
+        return super()._is_scored(case) or any(image in self._masked for image in case.images)
 
     def _masks(self) -> Callable[[str], NDArray[np.uint8]] | None:
         masks = self._set_up.masks

@@ -97,7 +97,11 @@ class LabelledDataModule(CaseDataModule[LabelledT]):
         return self._set_up.test
 
     def _names(self, case_ids: tuple[str, ...]) -> list[str]:
-        return [case.case_id for case in self._cases(case_ids) if case.label is not None]
+        return [case.case_id for case in self._cases(case_ids) if self._is_scored(case)]
+
+    def _is_scored(self, case: ImageCase) -> bool:
+        """Whether anything is known of a case that an answer could be held against."""
+        return case.label is not None
 
     def _scored_ids(self) -> tuple[str, ...]:
         ready = self._set_up
@@ -114,11 +118,19 @@ class LabelledDataModule(CaseDataModule[LabelledT]):
         return image_cases(records, self._set_up.index.classes, grouped=False)
 
 
-def teaching(cases: Sequence[ImageCase], batch: BatchOptions) -> list[ImageCase]:
-    """What an epoch is made of: cases with a known label, or all of them where views of a case are compared."""
+def teaching(
+    cases: Sequence[ImageCase], batch: BatchOptions, masked: Collection[str] = ()
+) -> list[ImageCase]:
+    """What an epoch is made of: cases with a known label or a mask, or all of them where views of a case are compared.
+
+    Args:
+        cases: Cases of the training side.
+        batch: What a batch is made of.
+        masked: Images that have a mask, if masks are asked for.
+    """
     if batch.views > 1 and not batch.balance:
         return list(cases)
-    return [case for case in cases if has_label(case)]
+    return [case for case in cases if has_label(case) or any(image in masked for image in case.images)]
 
 
 def has_label(case: ImageCase) -> bool:

@@ -28,7 +28,7 @@ class ImageSet(ABC):
     """
 
     has_laterality: ClassVar[bool] = False
-    mask_classes: ClassVar[bool] = False
+    mask_classes: bool = False
 
     @abstractmethod
     def index(self, root: Path) -> ImageIndex:

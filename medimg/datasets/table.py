@@ -26,6 +26,8 @@ class ImageTable(ImageSet):
         task: What kind of labels the cases have.
         classes: Names of the labels; by default those of the columns, or the values found.
         missing: What to do with a case whose image is not there: ``error``, or ``skip`` it and say how many.
+        mask_classes: Whether a mask holds the value of a class in each pixel, 255 where it is unknown, and not only
+            inside and outside.
     """
 
     file: Path
@@ -33,6 +35,7 @@ class ImageTable(ImageSet):
     task: Task = "binary"
     classes: tuple[str, ...] = ()
     missing: Missing = "error"
+    mask_classes: bool = False
 
     def index(self, root: Path) -> ImageIndex:
         """List the rows of the table."""
@@ -100,13 +103,13 @@ def index_table(
         cases.add(
             case_id,
             _fill(columns.patient, row),
-            # Tables written on Windows have backslashes.
-            [_fill(template, row).replace("\\", "/").removeprefix("./") for template in columns.images],
+            [_path(template, row) for template in columns.images],
             where=line,
             labels=found,
             group=(_fill(columns.group, row) or None) if columns.group else None,
             split=split,
             weight=_weight(weight),
+            mask=(_path(columns.mask, row) or None) if columns.mask else None,
         )
     records = cases.records()
     return ImageIndex(
@@ -119,7 +122,13 @@ class _Wanted:
 
     def __init__(self, columns: TableColumns) -> None:
         named = [*columns.labels, *(c for c in (columns.fold, columns.weight, columns.split) if c)]
-        for template in (columns.id, columns.patient, columns.group or "", *columns.images):
+        for template in (
+            columns.id,
+            columns.patient,
+            columns.group or "",
+            columns.mask or "",
+            *columns.images,
+        ):
             named += _FIELD.findall(template) if "{" in template else [template] if template else []
         if not columns.images:
             raise ConfigError("columns.images: expected at least one column of image paths, found none")
@@ -203,6 +212,11 @@ def _fill(template: str, row: dict[str, str]) -> str:
         return row[template]
     named = _FIELD.findall(template)
     return _FIELD.sub(lambda match: row[match[1]], template) if all(row[name] for name in named) else ""
+
+
+def _path(template: str, row: dict[str, str]) -> str:
+    """A path that columns spell; tables written on Windows have backslashes."""
+    return _fill(template, row).replace("\\", "/").removeprefix("./")
 
 
 def _folds(

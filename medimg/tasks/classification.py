@@ -13,7 +13,7 @@ from monai.inferers.inferer import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from medimg import keys
-from medimg.errors import CheckpointError, ConfigError
+from medimg.errors import CheckpointError, ConfigError, DataError
 from medimg.inference.presets import mirrors_left_right
 from medimg.inference.views import describe_tta
 from medimg.losses import DiceCELoss
@@ -146,6 +146,11 @@ class ClassificationTask(BaseTask):
             raise ConfigError(
                 f"the data are {index.task} with the labels {list(index.classes)}, the model is {self.task} with "
                 f"{list(self.classes)}: give model.init_args.task and classes as the data have them, in their order"
+            )
+        if index is not None and not any(record.labels for record in index.records):
+            raise DataError(
+                f"{index.root}: no case has a label, from which alone a classification learns. Masks are for "
+                "medimg.tasks.ImageSegmentationTask."
             )
         if mirrors_left_right(self.final_inferer):
             # What is predicted is listed later; its labels are this task's.

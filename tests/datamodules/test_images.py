@@ -21,7 +21,7 @@ from medimg.datamodules import (
     SplitOptions,
     stack_positions,
 )
-from medimg.datasets import ImageFolder, MedMNIST
+from medimg.datasets import HistologyTiles, ImageFolder, MedMNIST
 from medimg.datasets.table import ImageTable
 from medimg.errors import CheckpointError, ConfigError
 from medimg.records import TableColumns
@@ -387,6 +387,37 @@ def test_masks_come_with_the_images(make_folder, masked, tmp_path, limit, keep_a
     reference = data.reference("benign/benign (2).png")
     assert reference.shape == (32, 40) and set(np.unique(reference)) == {0, 1}
     assert data.record("benign/benign (2).png").patient_id == "benign/benign (2).png"
+
+
+@pytest.mark.parametrize("columns", [TableColumns("id", "patient", ("file",), mask="mask"), None])
+def test_masks_teach_without_a_label(tmp_path, write_picture, write_table, stand_in, columns):
+    rows = []
+    for n in range(8):
+        write_picture(tmp_path / "set" / "images" / f"{n}.png", seed=n)
+        write_picture(tmp_path / "set" / "masks" / f"{n}.png", np.full((32, 40), 255 * (n % 2), np.uint8))
+        rows.append([n, n, f"images/{n}.png", f"masks/{n}.png" if n < 6 else ""])
+    write_table(tmp_path / "set" / "cases.csv", ["id", "patient", "file", "mask"], rows)
+    data = ImageDataModule(
+        tmp_path / "set",
+        dataset=HistologyTiles() if columns is None else ImageTable(Path("cases.csv"), columns),
+        split=SplitOptions(num_folds=2),
+        batch=BatchOptions(batch_size=1, masks=True),
+        image=ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.5,)),
+        cache=CacheOptions(tmp_path / "kept"),
+    )
+    data.trainer = stand_in("fit")
+    data.prepare_data()
+    data.setup("fit")
+    masked = {str(n) for n in range(8 if columns is None else 6)}
+    for loader, side in (
+        (data.train_dataloader(), data.split.train),
+        (data.val_dataloader(), data.split.val),
+    ):
+        batches = list(loader)
+        assert {case for batch in batches for case in batch["case_id"]} == masked & set(side)
+        for batch in batches:
+            assert int(batch["mask"].max()) == int(batch["case_id"][0]) % 2
+    assert data.split_facts()["validation"] == sorted(masked & set(data.split.val))
 
 
 def test_a_set_without_masks_says_so(make_folder):

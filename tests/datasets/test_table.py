@@ -1,9 +1,11 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from medimg.datasets.table import index_table
+from medimg.datasets.image_masks import MaskFiles
+from medimg.datasets.table import ImageTable, index_table
 from medimg.errors import ConfigError, DataError
 from medimg.records import TableColumns
 
@@ -28,6 +30,19 @@ def test_binary_labels(write, tmp_path):
     values = [record.labels["x"] for record in index.records]
     assert values[:2] == [1, 0] and all(map(math.isnan, values[2:]))
     assert index.records[3].images == (tmp_path / "img/3.png",)
+
+
+def test_a_column_of_masks_needs_no_label(write, tmp_path):
+    columns = TableColumns("id", "patient", ("file",), mask="img/{outline}.png")
+    rows = [["c0", "p0", "img/0.png", "1"], ["c1", "p1", "img/2.png", ""]]
+    write(["id", "patient", "file", "outline"], rows)
+    table = ImageTable(Path("cases.csv"), columns, mask_classes=True)
+    index = table.index(tmp_path)
+    assert [record.mask for record in index.records] == [tmp_path / "img/1.png", None]
+    assert table.masks(index) == {"c0": MaskFiles((tmp_path / "img/1.png",), classes=True)}
+    write(["id", "patient", "file", "outline"], [*rows, ["c2", "p2", "img/3.png", "9"]])
+    with pytest.raises(DataError, match=r"img/9\.png"):
+        table.index(tmp_path)
 
 
 def test_every_other_column(write, tmp_path):
