@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medimg.errors import DataError
+from medimg.io.delimited import read_rows
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def read_readings(table: Path, columns: Columns | None = None) -> Readings:
     table = Path(table)
     try:
         with _open(table) as file:
-            reader = csv.reader(file, delimiter="\t" if ".tsv" in table.suffixes else ",", strict=True)
+            reader = read_rows(file, table)
             header = [name.strip() for name in next(reader, [])]
             places = _places(table, header, columns)
             said = _gather(table, reader, len(header), places, columns)

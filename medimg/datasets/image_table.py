@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medimg.errors import DataError
+from medimg.io.delimited import read_rows
 
 _SUFFIXES = ("", ".gz", ".zip")
 # Run-length codes of whole slides hold megabytes in one field; csv refuses more than 128 KiB by default.
@@ -118,7 +119,7 @@ def need_table(root: Path, names: Sequence[str], layout: str) -> Path:
 def read_table(path: Path) -> Table:
     """Read a table of text, whatever it is packed in; blank lines are skipped.
 
-    Fields are separated by commas, or by tabs in ``.tsv``. Headers of NIH's tables that hold a comma inside
+    Fields are separated as `medimg.io.delimited.read_rows` has it. Headers of NIH's tables that hold a comma inside
     brackets are two columns: ``OriginalImage[Width,Height]`` becomes ``OriginalImage[Width]`` and
     ``OriginalImage[Height]``.
 
@@ -129,10 +130,9 @@ def read_table(path: Path) -> Table:
         DataError: If it cannot be read, is empty, or a row has another number of fields than the header.
     """
     path = Path(path)
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
     try:
         with open_table(path) as file, _long_fields():
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = read_rows(file, path)
             header = next(reader, None)
             rows, lines = [], []
             for row in reader:
