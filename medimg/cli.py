@@ -6,6 +6,7 @@ torch and lightning could even be loaded (10 to 20 s on a small machine).
 
 import difflib
 import importlib
+import os
 import sys
 import warnings
 from typing import Any
@@ -50,6 +51,7 @@ VERBS = FILE_VERBS | RUN_VERBS | FOLD_VERBS | SCORE_VERBS
 
 INTERRUPTED = 130
 REFUSED = 2
+UNHEARD = 141
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,13 +62,15 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 when all went well, 1 when a check failed, 2 when the input was refused,
-        130 when the user stopped it.
+        130 when the user stopped it, 141 when nobody read its output to the end.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
     except MedimgError as fault:
         if debug:
             raise
@@ -80,6 +84,12 @@ def main(argv: list[str] | None = None) -> int:
             raise
         sys.stderr.write("stopped by the user\n")
         return INTERRUPTED
+    except BrokenPipeError:
+        if debug:
+            raise
+        # Whoever read the output, such as head, has left; what is still buffered must not be sent there at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNHEARD
 
 
 def _dispatch(words: list[str]) -> int:

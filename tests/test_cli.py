@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -165,3 +166,12 @@ def test_a_missing_config_is_refused_before_lightning_is_loaded(tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
     assert f"Did you mean {tmp_path / 'brats.yaml'}?" in done.stderr
+
+
+def test_a_reader_who_leaves_early_sees_no_traceback() -> None:
+    code = "import sys; from medimg.cli import main; sys.exit(main(['--help']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
