@@ -22,6 +22,7 @@ class Record:
         split: ``train``, ``val`` or ``test`` where the data set publishes one.
         weight: How much the case counts in the loss.
         member: Position in the image file when one file, such as ``.npz``, holds many cases.
+        position_mm: Place of an image along the stack of its group, where a table tells it and not the image's file.
     """
 
     case_id: str
@@ -33,6 +34,7 @@ class Record:
     split: str | None = None
     weight: float = 1.0
     member: int | None = None
+    position_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class TableColumns:
         split: ``train``, ``val`` or ``test``.
         mask: Path of the image's mask relative to the root, or a text with columns in braces as for ``images``; blank:
             the image has none.
+        position: Place of the image along the stack of its group in millimetres; blank: what its file says.
     """
 
     id: str
@@ -141,6 +144,7 @@ class TableColumns:
     weight: str | None = None
     split: str | None = None
     mask: str | None = None
+    position: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

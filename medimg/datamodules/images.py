@@ -148,7 +148,7 @@ class ImageDataModule(LabelledDataModule[_Ready]):
         if not self.batch.grouped:
             return None
         kept = cache.positions()
-        found = self._stack(index).read() if kept is None else kept
+        found = _as_told(index, self._stack(index).read() if kept is None else kept)
         if self.batch.consecutive and np.isnan(found).all():
             logger.warning(
                 "no image of %s says its place along a stack, so that consecutive images are those by case id: take "
@@ -292,7 +292,7 @@ class ImageDataModule(LabelledDataModule[_Ready]):
         bare = [replace(record, labels={}) for record in index.records]
         self._predicted_records = {record.case_id: record for record in bare}
         self._predicted = tuple(self._predicted_records)
-        positions = self._stack(index).read() if self.batch.grouped else None
+        positions = _as_told(index, self._stack(index).read()) if self.batch.grouped else None
         cases = image_cases(bare, (), grouped=self.batch.grouped, positions=positions)
         return self._case_loader(cases, partial(_read_record, self._predicted_records, self.image))
 
@@ -370,6 +370,12 @@ class ImageDataModule(LabelledDataModule[_Ready]):
         else:
             image = scale_images(image, self.image.mean, self.image.std)
         return {**batch, keys.IMAGE: image}
+
+
+def _as_told(index: ImageIndex, found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places along the stack (N,): those of the table, else those found in the files."""
+    told = np.array([np.nan if r.position_mm is None else r.position_mm for r in index.records])
+    return np.where(np.isnan(told), found, told)
 
 
 def _read_record(records: dict[str, Record], options: ImageOptions, case_id: str) -> Any:

@@ -140,6 +140,7 @@ class ImageCases:
         split: str | None = None,
         weight: float = 1.0,
         mask: str | None = None,
+        position_mm: float | None = None,
     ) -> None:
         """Take in one case.
 
@@ -153,6 +154,7 @@ class ImageCases:
             split: ``train``, ``val``, ``test`` or ``None``.
             weight: How much it counts.
             mask: Path of the mask relative to the root.
+            position_mm: Place along the stack of the group.
         """
         if not case_id or not patient_id:
             self.fault(where, f"the {'patient' if case_id else 'case id'} is blank; every row needs one")
@@ -172,7 +174,7 @@ class ImageCases:
             return
         kept = tuple(path for path in paths if path is not None)
         self._records[case_id] = Record(
-            case_id, patient_id, kept, mask_path, labels or {}, group, split, weight
+            case_id, patient_id, kept, mask_path, labels or {}, group, split, weight, position_mm=position_mm
         )
 
     def _path(self, case_id: str, name: str) -> Path | None:

@@ -94,6 +94,7 @@ def index_table(
                 _expect_one_hot(found)
             split = split_name(_field(row, columns.split, "split", split_name))
             weight = _field(row, columns.weight, "weight", _weight)
+            position = _field(row, columns.position, "position", _position)
         except ValueError as error:
             cases.fault(line, str(error))
             continue
@@ -110,6 +111,7 @@ def index_table(
             split=split,
             weight=_weight(weight),
             mask=(_path(columns.mask, row) or None) if columns.mask else None,
+            position_mm=_position(position),
         )
     records = cases.records()
     return ImageIndex(
@@ -121,7 +123,10 @@ class _Wanted:
     """Every column that is read, once each."""
 
     def __init__(self, columns: TableColumns) -> None:
-        named = [*columns.labels, *(c for c in (columns.fold, columns.weight, columns.split) if c)]
+        named = [
+            *columns.labels,
+            *(c for c in (columns.fold, columns.weight, columns.split, columns.position) if c),
+        ]
         for template in (
             columns.id,
             columns.patient,
@@ -204,6 +209,13 @@ def _weight(text: str) -> float:
     if not 0 <= weight < math.inf:
         raise ValueError(text)
     return weight
+
+
+def _position(text: str) -> float | None:
+    place = float(text) if text else None
+    if place is not None and not math.isfinite(place):
+        raise ValueError(text)
+    return place
 
 
 def _fill(template: str, row: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ from medimg.errors import DataError
 from medimg.io.files import atomic_write
 from medimg.records import ImageIndex, Record, TableColumns
 
-_FIXED = ("case_id", "patient_id", "group", "split", "weight")
+_FIXED = ("case_id", "patient_id", "group", "split", "weight", "position_mm")
 
 
 def write_table(path: Path, index: ImageIndex) -> TableColumns:
@@ -36,8 +36,13 @@ def write_table(path: Path, index: ImageIndex) -> TableColumns:
         writer = csv.writer(file)
         writer.writerow([*_FIXED, *images, *labels])
         writer.writerows(_row(record, index) for record in index.records)
+    placed = any(record.position_mm is not None for record in index.records)
     return TableColumns(
-        "case_id", "patient_id", images, labels, group="group", weight="weight", split="split"
+        *("case_id", "patient_id", images, labels),
+        group="group",
+        weight="weight",
+        split="split",
+        position="position_mm" if placed else None,
     )
 
 
@@ -45,6 +50,7 @@ def _row(record: Record, index: ImageIndex) -> list[str]:
     values = [record.labels.get(name, math.nan) for name in index.classes]
     return [
         *(record.case_id, record.patient_id, record.group or "", record.split or "", f"{record.weight:.9g}"),
+        "" if record.position_mm is None else repr(record.position_mm),
         *(path.relative_to(index.root).as_posix() for path in record.images),
         *("" if math.isnan(value) else f"{value:.9g}" for value in values),
     ]

@@ -169,6 +169,7 @@ def prepare_image(record: Record, preparation: ImagePreparation) -> tuple[list[N
         "laterality": images[0].laterality,
         "view": images[0].view,
         "flags": sorted({flag for image in images for flag in image.flags}),
+        "position_mm": images[0].position_mm if record.position_mm is None else record.position_mm,
     }
     return done, facts
 
@@ -237,9 +238,13 @@ def prepared_index(index: ImageIndex, folder: Path, rows: dict[str, Any] | None 
     """
     rows = _read_manifest(folder / MANIFEST) if rows is None else rows
     records = tuple(
-        replace(record, images=tuple(folder / name for name in rows[record.case_id]["files"]))
+        replace(
+            record,
+            images=tuple(folder / name for name in row["files"]),
+            position_mm=row.get("position_mm", record.position_mm),
+        )
         for record in index.records
-        if record.case_id in rows
+        if (row := rows.get(record.case_id)) is not None
     )
     if not records:
         raise DataError(f"{folder}: holds no prepared case of {index.name}. Run `medimg prepare` first.")

@@ -28,12 +28,14 @@ class SourceImage:
         laterality: ``L``, ``R`` or what else a DICOM file says; else empty.
         view: Such as ``CC``; else empty.
         flags: What a DICOM file's reader noted.
+        position_mm: Place along the stack of its series, where a DICOM file says it.
     """
 
     pixels: NDArray[Any]
     laterality: str = ""
     view: str = ""
     flags: tuple[str, ...] = ()
+    position_mm: float | None = None
 
 
 def read_source(path: Path, *, units: bool = False) -> SourceImage:
@@ -59,7 +61,7 @@ def read_source(path: Path, *, units: bool = False) -> SourceImage:
         raise DataError(
             f"{path}: expected one frame, found {image.pixels.shape[0]}. Convert the frames you want to PNG."
         )
-    return SourceImage(image.pixels, image.laterality, image.view, image.flags)
+    return SourceImage(image.pixels, image.laterality, image.view, image.flags, image.position_mm)
 
 
 def read_case_images(record: Record, *, units: bool = False) -> list[SourceImage]:

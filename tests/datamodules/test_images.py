@@ -23,7 +23,9 @@ from medimg.datamodules import (
 )
 from medimg.datasets import HistologyTiles, ImageFolder, MedMNIST
 from medimg.datasets.table import ImageTable
+from medimg.datasets.write_table import write_table
 from medimg.errors import CheckpointError, ConfigError
+from medimg.preparation.image_prepare import ImagePreparation, prepare_images
 from medimg.records import TableColumns
 from medimg.transforms.image2d import AlbumentationsTransform
 
@@ -299,6 +301,29 @@ def test_slices_come_in_the_order_of_their_places(make_studies, tmp_path, limit,
     expected = np.rint((10 * heights + 160) / 400 * 255)
     np.testing.assert_array_equal(batch["image"][:, 2, 8, 8], expected)
     assert (batch["image"][:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("limit", [8.0, 1e-9])
+@pytest.mark.parametrize("verb", ["fit", "predict"])
+def test_prepared_slices_keep_their_order(make_studies, tmp_path, limit, verb):
+    in_hu = ImagePreparation(windows_hu=((-160, 240),))
+    prepared = prepare_images(STUDIES.index(tmp_path / "set"), in_hu, tmp_path / "png").index
+    columns = write_table(tmp_path / "png" / "cases.csv", prepared)
+    data = ImageDataModule(
+        tmp_path / "png",
+        dataset=Studies(Path("cases.csv"), columns),
+        split=SplitOptions(num_folds=2),
+        image=ImageOptions(size=(16, 16), channels=1, mean=(0.5,), std=(0.5,)),
+        batch=BatchOptions(batch_size=4, grouped=True),
+        cache=CacheOptions(tmp_path / "kept-png", limit_gib=limit),
+    )
+    data.trainer = make_studies(verb).trainer
+    data.prepare_data()
+    data.setup(verb)
+    loaders = (
+        [data.predict_dataloader()] if verb == "predict" else [data.train_dataloader(), data.val_dataloader()]
+    )
+    assert {case: list(names) for case, names in all_in_order(loaders).items()} == IN_ORDER
 
 
 def test_prediction_has_the_same_order_and_names_its_images(make_studies):

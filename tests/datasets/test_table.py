@@ -45,6 +45,19 @@ def test_a_column_of_masks_needs_no_label(write, tmp_path):
         table.index(tmp_path)
 
 
+def test_places_along_a_stack(write, tmp_path):
+    columns = TableColumns("id", "patient", ("file",), group="patient", position="z")
+    write(
+        ["id", "patient", "file", "z"],
+        [[f"c{n}", "p", f"img/{n}.png", z] for n, z in enumerate(["-2.5", ""])],
+    )
+    index = index_table(tmp_path / "cases.csv", tmp_path, columns=columns)
+    assert [record.position_mm for record in index.records] == [-2.5, None]
+    write(["id", "patient", "file", "z"], [["c0", "p", "img/0.png", "nan"]])
+    with pytest.raises(DataError, match="the position is 'nan'"):
+        index_table(tmp_path / "cases.csv", tmp_path, columns=columns)
+
+
 def test_every_other_column(write, tmp_path):
     columns = TableColumns(
         id="{patient}_{image}",

@@ -21,7 +21,9 @@ def index(tmp_path, write_picture):
             group="g",
             split="val",
         ),
-        Record("c", "p1", (paths[2], paths[3]), labels={"x": 1 / 3, "weight": 0.0}, weight=0.25),
+        Record(
+            "c", "p1", (paths[2], paths[3]), labels={"x": 1 / 3, "weight": 0.0}, weight=0.25, position_mm=-0.1
+        ),
     )
     return ImageIndex("cases", tmp_path, "multilabel", ("x", "weight"), records)
 

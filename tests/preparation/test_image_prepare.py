@@ -141,7 +141,7 @@ def test_shrinking_averages():
 def test_ct_windows_become_channels(tmp_path, monkeypatch):
     hounsfield = np.array([[[-1000, -160, 40, 240, 3000]]], np.float32)
     monkeypatch.setattr(image_source, "is_dicom", lambda path: True)
-    shown = SimpleNamespace(pixels=hounsfield, laterality="", view="", flags=())
+    shown = SimpleNamespace(pixels=hounsfield, laterality="", view="", flags=(), position_mm=None)
     monkeypatch.setattr(image_source, "read_image", lambda path, window: shown)
     (tmp_path / "a.dcm").write_bytes(b"x")
     records = (Record("c", "p", (tmp_path / "a.dcm",)),)
