@@ -96,7 +96,7 @@ def map_cases(
         workers: Local processes, each limited to one thread; 1 computes in this process.
         scheduler: Address of a Dask scheduler, such as ``"tcp://10.0.0.1:8786"``; replaces
             ``workers``. A case whose worker dies is tried on another one, as often as the
-            scheduler's setting ``distributed.scheduler.allowed-failures`` says (3).
+            scheduler's setting ``distributed.scheduler.allowed-failures`` says (3), and at the end once more by itself.
         label: What is counted, for the progress line.
         progress: Write a progress line to stderr: one line that updates itself on a terminal, a line
             about every 10 % elsewhere.
@@ -251,6 +251,7 @@ def _on_cluster(
 ) -> Iterator[Outcome[R]]:
     client = _connect(scheduler)
     flying: dict[Any, int] = {}  # Dask future -> position of its case
+    suspects: list[int] = []
     index = 0
     try:
         while flying or index < len(items):
@@ -261,7 +262,17 @@ def _on_cluster(
                 index += 1
             for future in _finished(flying, client, scheduler):
                 position = flying.pop(future)
+                if _died_with_its_worker(future):
+                    suspects.append(position)
+                    continue
                 yield _outcome(_cluster_reply(future, scheduler), names[position], position)
+        # A worker takes all of its cases with it: one that dies again while it is alone did it itself.
+        for position in suspects:
+            future = client.submit(_reply, function, items[position], pure=False)
+            flying[future] = position
+            _finished([future], client, scheduler)
+            del flying[future]
+            yield _outcome(_cluster_reply(future, scheduler), names[position], position)
     finally:
         client.cancel(list(flying), force=True)
         client.close()
@@ -321,6 +332,13 @@ def _finished(flying: Iterable[Any], client: Any, scheduler: str) -> list[Any]:
             _wait_for_workers(client, scheduler)  # nothing came for a while: is there still a worker?
         except (CancelledError, OSError) as error:
             raise _lost(scheduler) from error
+
+
+def _died_with_its_worker(future: Any) -> bool:
+    """Whether a case was given up since the workers that tried it died."""
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 def _cluster_reply(future: Any, scheduler: str) -> Any:
