@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -28,18 +29,10 @@ R = TypeVar("R")
 _LOGGER = logging.getLogger(__name__)
 
 # One thread a worker: N workers with N threads each would fight for the same cores.
-_ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "BLIS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-    ),
-    "1",
-)
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "BLIS", "NUMEXPR")} | {
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
+}
 _WINDOW_PER_WORKER = 2  # one case computed, one waiting, so that no worker idles between two cases
 _CONNECT_SECONDS = 10
 _NO_WORKER_SECONDS = 60.0  # a nanny restarts a killed worker in a few seconds
@@ -251,28 +244,23 @@ def _on_cluster(
 ) -> Iterator[Outcome[R]]:
     client = _connect(scheduler)
     flying: dict[Any, int] = {}  # Dask future -> position of its case
-    suspects: list[int] = []
-    index = 0
+    waiting, suspects, alone = deque(range(len(items))), deque[int](), False
     try:
-        while flying or index < len(items):
+        while flying or waiting or suspects:
+            if not flying and not waiting:
+                # A worker takes all of its cases with it: one that dies again while it is alone did it itself.
+                waiting, suspects, alone = suspects, waiting, True
             window = _WINDOW_PER_WORKER * max(1, _wait_for_workers(client, scheduler))
-            while index < len(items) and len(flying) < window:
+            while waiting and len(flying) < (1 if alone else window):
+                position = waiting.popleft()
                 # pure=False: a function that writes files must run even if Dask has seen its arguments.
-                flying[client.submit(_reply, function, items[index], pure=False)] = index
-                index += 1
+                flying[client.submit(_reply, function, items[position], pure=False)] = position
             for future in _finished(flying, client, scheduler):
-                position = flying.pop(future)
-                if _died_with_its_worker(future):
+                position, reply = flying.pop(future), _cluster_reply(future, scheduler, again=not alone)
+                if reply is None:
                     suspects.append(position)
-                    continue
-                yield _outcome(_cluster_reply(future, scheduler), names[position], position)
-        # A worker takes all of its cases with it: one that dies again while it is alone did it itself.
-        for position in suspects:
-            future = client.submit(_reply, function, items[position], pure=False)
-            flying[future] = position
-            _finished([future], client, scheduler)
-            del flying[future]
-            yield _outcome(_cluster_reply(future, scheduler), names[position], position)
+                else:
+                    yield _outcome(reply, names[position], position)
     finally:
         client.cancel(list(flying), force=True)
         client.close()
@@ -334,24 +322,16 @@ def _finished(flying: Iterable[Any], client: Any, scheduler: str) -> list[Any]:
             raise _lost(scheduler) from error
 
 
-def _died_with_its_worker(future: Any) -> bool:
-    """Whether a case was given up since the workers that tried it died."""
-    from distributed import KilledWorker
-
-    return future.status == "error" and isinstance(future.exception(), KilledWorker)
-
-
-def _cluster_reply(future: Any, scheduler: str) -> Any:
-    """The worker's reply; a case that killed its workers again and again is a failed case."""
+def _cluster_reply(future: Any, scheduler: str, *, again: bool) -> Any:
+    """The worker's reply; of a case whose workers died ``None`` if it is tried again, else why it failed."""
     from distributed import CancelledError, KilledWorker
 
     try:
         return future.result()
     except KilledWorker as error:
-        return _Reply(
-            None,
-            f"its worker died each time it was tried (last {error.last_worker.address}); most often the "
-            "memory ran out: give the workers more memory or fewer threads.",
+        why = f"its worker died each time it was tried (last {error.last_worker.address}); most often the memory"
+        return (
+            None if again else _Reply(None, f"{why} ran out: give the workers more memory or fewer threads.")
         )
     except (CancelledError, OSError) as error:
         raise _lost(scheduler) from error
