@@ -38,4 +38,6 @@ def test_all_processes_end_when_one_is_killed(two_ranks, rank: int, stage: str) 
     if stage == "validating":  # in training the failed collective call may come first
         said = two_ranks.log.read_text()
         assert ("the main process of the run has died" in said) == (rank == 0)
-        assert ("process 1 of the run was killed by SIGKILL" in said) == (rank == 1)
+        # Lightning's own watch, which looks once a second, may come first.
+        names = ("process 1 of the run was killed by SIGKILL", "terminated with code -9")
+        assert any(name in said for name in names) == (rank == 1)
